@@ -1,0 +1,14 @@
+//! The wire between the BPF programs and user space, declared once: `repr(C)`, no padding, no enums, sizes asserted.
+#![no_std]
+#![forbid(unsafe_code)]
+
+pub mod config;
+pub mod event;
+pub mod limits;
+pub mod process;
+pub mod stats;
+
+pub use config::KernelOffsets;
+pub use event::{CodeEvent, EventHeader, Frame, LinesEvent, ProcessEvent, SampleEvent, Text};
+pub use process::{ProcessKey, ProcessRecord, ThreadKey};
+pub use stats::Stat;

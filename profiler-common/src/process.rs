@@ -1,0 +1,54 @@
+//! What a process is: a pid alone breaks on exec and on re-use.
+
+use bytemuck::{Pod, Zeroable};
+
+/// Identifies one image of one process.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct ProcessKey {
+    /// Start of the process, ns since boot (`task_struct.start_boottime` of the group leader).
+    pub start_ns: u64,
+    pub tgid: u32,
+    /// `task_struct.self_exec_id`, low 32 bits.
+    pub exec_id: u32,
+}
+
+/// `exec_id` of a record made by the first scan of /proc, which cannot see it: matches any.
+pub const EXEC_ID_ANY: u32 = u32::MAX;
+/// `start_ns` of a record made by the first scan of /proc: matches any.
+pub const START_NS_ANY: u64 = u64::MAX;
+
+/// `state`: what runs here is not known yet; ticks are sent without frames.
+pub const PROCESS_PENDING: u32 = 0;
+/// `state`: a CPython whose layout is known.
+pub const PROCESS_PYTHON: u32 = 1;
+
+/// `flags`: thread walks are long enough that hints pay.
+pub const FLAG_MANY_THREADS: u32 = 1;
+/// `flags`: a thread state was found before, so a process without one is past its interpreter, not before it.
+pub const FLAG_STARTED: u32 = 2;
+
+/// One entry of the process table in the kernel.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct ProcessRecord {
+    pub key: ProcessKey,
+    /// Address of `_PyRuntime` in the process.
+    pub runtime: u64,
+    pub state: u32,
+    /// Index into the layouts.
+    pub layout: u32,
+    /// Raised by user space to have code objects sent again.
+    pub epoch: u32,
+    /// `FLAG_*`, set by the kernel.
+    pub flags: u32,
+}
+
+/// Identifies a thread by what its thread state knows: the thread pointer.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
+pub struct ThreadKey {
+    pub thread_pointer: u64,
+    pub tgid: u32,
+    pub reserved: u32,
+}

@@ -1,0 +1,281 @@
+//! One sample, from any source: whose thread it is, its stack, its outcome, its way to user space.
+
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_loop};
+use aya_ebpf::helpers::bpf_ktime_get_ns;
+use core::ffi::c_void;
+use profiler_common::event::{IN_KERNEL, KIND_SAMPLE, VERSION};
+use profiler_common::limits::{HINT_AFTER_STEPS, MAX_THREAD_STEPS, MAX_WALK_STEPS};
+use profiler_common::process::{
+    EXEC_ID_ANY, FLAG_MANY_THREADS, FLAG_STARTED, PROCESS_PYTHON, START_NS_ANY,
+};
+use profiler_common::{Frame, ProcessKey, ProcessRecord, SampleEvent, Stat, ThreadKey};
+use pyunwind::step::{Progress, Walk};
+use pyunwind::thread::{ThreadState, ThreadWalk, WalkStep, revisit};
+use pyunwind::{Addr, Layout, Outcome};
+
+use crate::bound::below_1024;
+use crate::capture::capture;
+use crate::maps::{HINTS, KERNEL, LAYOUTS, PROCS, SAMPLES, SCRATCH, SETTINGS, add, count, count_outcome};
+use crate::scratch::Scratch;
+use crate::sink::{Sink, mix};
+use crate::task::{Task, user_instruction_pointer};
+
+/// What a source knows of a tick.
+pub struct Event {
+    pub source: u8,
+    pub now_ns: u64,
+    pub weight_ns: u64,
+    /// Whether the interrupt came in user mode.
+    pub user: bool,
+    /// Instruction pointer, if it did.
+    pub ip: u64,
+    pub tgid: u32,
+    pub tid: u32,
+}
+
+/// What both walks need; lives on the stack of the program, whence `bpf_loop` hands it to the callbacks.
+#[repr(C)]
+struct Drive {
+    scratch: *mut Scratch,
+    layout: *const Layout,
+}
+
+/// `Scratch.result` while a loop runs.
+const RUNNING: u32 = u32::MAX;
+const SEARCH_FOUND: u32 = 1;
+const SEARCH_END: u32 = 2;
+const SEARCH_FAULT: u32 = 3;
+
+/// Makes a sample of a tick, if it hit a thread of a Python process. Every tick ends in exactly one counter.
+#[inline(always)]
+pub fn collect(event: &Event) {
+    if event.tgid == 0 {
+        count(Stat::Idle);
+        return;
+    }
+    let Some(record) = PROCS.get_ptr_mut(event.tgid) else {
+        count(Stat::Other);
+        return;
+    };
+    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+        count(Stat::NoScratch);
+        return;
+    };
+    // SAFETY: checked pointers into map values. The record may be replaced by user space meanwhile; its fields are
+    // copied once, and a mix of two records can at worst fail to unwind this one sample.
+    let record = unsafe { &mut *record };
+    // SAFETY: this CPU's scratch memory, used by this program only.
+    let scratch = unsafe { &mut *scratch };
+
+    let kernel = KERNEL.load();
+    let task = Task::current();
+    let leader = task.leader(&kernel);
+    let key = ProcessKey {
+        start_ns: leader.start_ns(&kernel),
+        tgid: event.tgid,
+        exec_id: task.exec_id(&kernel),
+    };
+    let thread_start_ns = task.start_ns(&kernel);
+    let thread_pointer = task.thread_pointer(&kernel);
+
+    let sink = &mut scratch.sink;
+    sink.depth = 0;
+    sink.hash = 0;
+    sink.new_codes = 0;
+    sink.sequence = sink.sequence.wrapping_add(1);
+    sink.salt = mix(mix(key.start_ns, u64::from(key.tgid)), (u64::from(key.exec_id) << 32) | u64::from(record.epoch));
+    scratch.memory.reset();
+    scratch.thread_pointer = thread_pointer;
+
+    let outcome = unwind(scratch, record, &key, task.has_memory(&kernel));
+
+    let sample = &mut scratch.sample.event;
+    sample.header.kind = KIND_SAMPLE;
+    sample.header.version = VERSION;
+    sample.header.time_ns = event.now_ns;
+    sample.header.process = key;
+    sample.weight_ns = event.weight_ns;
+    sample.thread_start_ns = thread_start_ns;
+    sample.thread_pointer = thread_pointer;
+    // SAFETY: no arguments.
+    sample.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
+    sample.user_ip = if event.user { event.ip } else { user_instruction_pointer() };
+    sample.flags = if event.user { 0 } else { IN_KERNEL };
+    sample.stack_hash = scratch.sink.hash;
+    sample.tid = event.tid;
+    // SAFETY: no arguments.
+    sample.cpu = unsafe { aya_ebpf::helpers::bpf_get_smp_processor_id() };
+    sample.outcome = outcome as u8;
+    sample.source = event.source;
+    // SAFETY: a 16-byte buffer, the size of `task_struct.comm`.
+    unsafe { bpf_get_current_comm(sample.comm.as_mut_ptr().cast(), 16) };
+    emit(scratch, event.weight_ns);
+
+    count_outcome(outcome);
+    add(Stat::PythonNs, event.weight_ns);
+    // SAFETY: reads a clock.
+    add(Stat::SamplerNs, unsafe { bpf_ktime_get_ns() }.wrapping_sub(event.now_ns));
+}
+
+/// Fills `scratch.sample.frames` and says what became of the sample.
+#[inline(always)]
+fn unwind(scratch: &mut Scratch, record: &mut ProcessRecord, key: &ProcessKey, has_memory: bool) -> Outcome {
+    let same_start = record.key.start_ns == key.start_ns || record.key.start_ns == START_NS_ANY;
+    let same_image = record.key.exec_id == key.exec_id || record.key.exec_id == EXEC_ID_ANY;
+    if !same_start || !same_image {
+        count(Stat::StaleRecord);
+        return Outcome::Unknown;
+    }
+    if record.state != PROCESS_PYTHON {
+        return Outcome::Unknown;
+    }
+    if !has_memory {
+        // The thread exits: its memory is gone, its last CPU time is the kernel's.
+        return Outcome::Native;
+    }
+    let Some(layout) = LAYOUTS.get_ptr(record.layout) else { return Outcome::Unknown };
+    // SAFETY: a checked pointer into an array map whose entries user space writes before it refers to them.
+    let layout = unsafe { &*layout };
+
+    let thread = match find_thread(scratch, record, layout) {
+        Ok(thread) => thread,
+        Err(outcome) => return outcome,
+    };
+    record.flags |= FLAG_STARTED;
+    if thread.leaf.is_null() {
+        return Outcome::Native;
+    }
+    match Walk::begin(&mut scratch.memory, layout, &thread) {
+        Ok(walk) => scratch.walk = walk,
+        Err(_) => return Outcome::Unreadable,
+    }
+    scratch.result = RUNNING;
+    let mut drive = Drive { scratch, layout };
+    // SAFETY: the callback has the signature that `bpf_loop` calls, and `drive` outlives the call.
+    unsafe { bpf_loop(MAX_WALK_STEPS, walk_frame as *mut c_void, (&raw mut drive).cast(), 0) };
+    // SAFETY: `scratch` is still this CPU's own; the reborrow goes through the raw pointer given to the loop.
+    let scratch = unsafe { &mut *drive.scratch };
+    // Running out of steps means more shims than frames: what a forged chain looks like.
+    let outcome = Outcome::from_u8(scratch.result as u8).unwrap_or(Outcome::Truncated);
+    if scratch.sink.new_codes != 0 {
+        capture(scratch, layout, key);
+    }
+    if scratch.sink.depth == 0 && outcome as u8 == Outcome::Complete as u8 {
+        return Outcome::Native;
+    }
+    outcome
+}
+
+unsafe extern "C" fn walk_frame(_index: u32, context: *mut Drive) -> i64 {
+    // SAFETY: `bpf_loop` passes on the pointer that `unwind` gave it.
+    let drive = unsafe { &mut *context };
+    // SAFETY: both pointers were checked before the loop.
+    let (scratch, layout) = unsafe { (&mut *drive.scratch, &*drive.layout) };
+    let mut sink = Sink { sample: &mut scratch.sample, state: &mut scratch.sink };
+    match scratch.walk.step(&mut scratch.memory, layout, &mut sink) {
+        Progress::More => 0,
+        Progress::Done(outcome) => {
+            scratch.result = outcome as u32;
+            1
+        }
+    }
+}
+
+/// The thread state of the interrupted thread, or what to call its absence.
+#[inline(always)]
+fn find_thread(
+    scratch: &mut Scratch,
+    record: &mut ProcessRecord,
+    layout: &Layout,
+) -> Result<ThreadState, Outcome> {
+    let hint = ThreadKey { thread_pointer: scratch.thread_pointer, tgid: record.key.tgid, reserved: 0 };
+    if record.flags & FLAG_MANY_THREADS != 0 {
+        // SAFETY: the map is an LRU hash; the value is copied at once.
+        if let Some(address) = unsafe { HINTS.get(hint) } {
+            let address = Addr(*address);
+            if let Ok(Some(thread)) = revisit(&mut scratch.memory, layout, address, scratch.thread_pointer) {
+                count(Stat::HintHit);
+                return Ok(thread);
+            }
+        }
+    }
+    match ThreadWalk::begin(&mut scratch.memory, layout, Addr(record.runtime)) {
+        Ok(Some(walk)) => scratch.threads = walk,
+        Ok(None) if record.flags & FLAG_STARTED != 0 => return Err(Outcome::Native),
+        // The runtime's own memory is mapped lazily: until the dynamic linker has touched it there is nothing there.
+        Ok(None) => return Err(Outcome::Starting),
+        Err(_) if record.flags & FLAG_STARTED == 0 => return Err(Outcome::Starting),
+        Err(_) => return Err(Outcome::Unreadable),
+    }
+    scratch.result = RUNNING;
+    scratch.steps = 0;
+    let mut drive = Drive { scratch, layout };
+    // SAFETY: as in `unwind`.
+    unsafe { bpf_loop(MAX_THREAD_STEPS, walk_thread as *mut c_void, (&raw mut drive).cast(), 0) };
+    // SAFETY: as in `unwind`.
+    let scratch = unsafe { &mut *drive.scratch };
+    let steps = scratch.steps;
+    add(Stat::ThreadSteps, u64::from(steps));
+    let best = scratch.threads.best();
+    match scratch.result {
+        SEARCH_FOUND => {
+            if steps > HINT_AFTER_STEPS {
+                record.flags |= FLAG_MANY_THREADS;
+                if HINTS.insert(hint, best.address.0, 0).is_err() {
+                    count(Stat::HintFailed);
+                }
+            }
+            Ok(best)
+        }
+        SEARCH_END if best.address.is_null() => Err(Outcome::Native),
+        SEARCH_END => Ok(best),
+        SEARCH_FAULT => Err(Outcome::Unreadable),
+        _ => {
+            // User space walks the rest of the list and leaves hints.
+            record.flags |= FLAG_MANY_THREADS;
+            Err(Outcome::ThreadNotFound)
+        }
+    }
+}
+
+unsafe extern "C" fn walk_thread(_index: u32, context: *mut Drive) -> i64 {
+    // SAFETY: `bpf_loop` passes on the pointer that `find_thread` gave it.
+    let drive = unsafe { &mut *context };
+    // SAFETY: both pointers were checked before the loop.
+    let (scratch, layout) = unsafe { (&mut *drive.scratch, &*drive.layout) };
+    scratch.steps += 1;
+    let pointer = scratch.thread_pointer;
+    scratch.result = match scratch.threads.step(&mut scratch.memory, layout, pointer) {
+        Ok(WalkStep::More) => return 0,
+        Ok(WalkStep::Found) => SEARCH_FOUND,
+        Ok(WalkStep::End) => SEARCH_END,
+        Err(_) => SEARCH_FAULT,
+    };
+    1
+}
+
+/// Sends the sample; a full ring is counted, with the time it stood for.
+#[inline(always)]
+fn emit(scratch: &mut Scratch, weight_ns: u64) {
+    let depth = below_1024(u64::from(scratch.sink.depth));
+    let bytes = size_of::<SampleEvent>() as u64 + depth * size_of::<Frame>() as u64;
+    scratch.sample.event.frames = depth as u16;
+    scratch.sample.event.header.bytes = bytes as u32;
+    if !output(&raw mut scratch.sample as *mut c_void, bytes) {
+        count(Stat::SampleRingFull);
+        add(Stat::SampleRingFullNs, weight_ns);
+    }
+}
+
+/// Puts a record on the sample ring. The reader is woken when enough waits, else it comes by itself.
+#[inline(always)]
+pub fn output(data: *mut c_void, bytes: u64) -> bool {
+    use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
+    use aya_ebpf::helpers::generated::bpf_ringbuf_output;
+
+    let waiting = SAMPLES.query(u64::from(BPF_RB_AVAIL_DATA));
+    let flags = if waiting > u64::from(SETTINGS.load().wakeup_bytes) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    let ring = &raw const SAMPLES as *mut c_void;
+    // SAFETY: `data` points at a map value with at least `bytes` bytes, which the verifier checks.
+    unsafe { bpf_ringbuf_output(ring, data, bytes, u64::from(flags)) == 0 }
+}

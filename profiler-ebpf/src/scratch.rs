@@ -1,0 +1,104 @@
+//! Working memory per CPU: BPF has 512 bytes of stack. One [`Scratch`] per source of events, never shared between two
+//! programs that can interrupt each other. A per-CPU value holds at most 32 KiB, hence two structs.
+
+use profiler_common::limits::{CODE_CACHE_SLOTS, MAX_FRAMES, MAX_NEW_CODES};
+use profiler_common::{CodeEvent, Frame, LinesEvent, SampleEvent};
+use pyunwind::step::Walk;
+use pyunwind::thread::ThreadWalk;
+
+use crate::memory::UserMemory;
+
+/// What the counting program leaves for the sampling program on the same CPU.
+#[repr(C)]
+pub struct Tick {
+    pub last_ns: u64,
+    pub now_ns: u64,
+    pub weight_ns: u64,
+    /// Nominal time between two ticks, set by user space through the event's own period.
+    pub period_ns: u64,
+}
+
+/// A code object checked in this sample.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct Checked {
+    pub code: u64,
+    pub sequence: u32,
+    pub identity: u32,
+    pub phantom: u32,
+    pub reserved: u32,
+}
+
+/// A code object that user space does not have yet.
+#[repr(C)]
+#[derive(Clone, Copy)]
+pub struct NewCode {
+    pub code: u64,
+    pub identity: u32,
+    pub reserved: u32,
+    pub tag: u64,
+}
+
+/// First, so that what follows it in memory covers the verifier's bound on a sample's length.
+#[repr(C)]
+pub struct Sample {
+    pub event: SampleEvent,
+    pub frames: [Frame; MAX_FRAMES],
+}
+
+#[repr(C)]
+pub struct SinkState {
+    pub depth: u32,
+    pub sequence: u32,
+    pub hash: u64,
+    /// Mixed into the tags of code objects: process and epoch.
+    pub salt: u64,
+    pub new_codes: u32,
+    pub reserved: u32,
+    pub new: [NewCode; MAX_NEW_CODES],
+    pub cache: [Checked; CODE_CACHE_SLOTS],
+}
+
+#[repr(C)]
+pub struct Scratch {
+    pub sample: Sample,
+    pub memory: UserMemory,
+    pub sink: SinkState,
+    pub walk: Walk,
+    pub threads: ThreadWalk,
+    pub thread_pointer: u64,
+    /// `collect::Search` of the thread walk, `pyunwind::Outcome` of the frame walk.
+    pub result: u32,
+    pub steps: u32,
+}
+
+const _: () = assert!(size_of::<Scratch>() <= 32 << 10);
+
+/// Room for one record of a code object: name, file, line table.
+pub const CODE_DATA_BYTES: usize = 12 << 10;
+
+#[repr(C)]
+pub struct CodeRecord {
+    pub event: CodeEvent,
+    pub data: [u8; CODE_DATA_BYTES],
+}
+
+#[repr(C)]
+pub struct LinesRecord {
+    pub event: LinesEvent,
+    pub data: [u8; 8 << 10],
+}
+
+#[repr(C)]
+pub struct CodeScratch {
+    pub code: CodeRecord,
+    pub lines: LinesRecord,
+    /// Which of the new code objects is being sent, and how much of its line table is.
+    pub position: u32,
+    pub sent: u32,
+    pub table: u64,
+    pub table_bytes: u32,
+    pub chunks: u32,
+}
+
+const _: () = assert!(size_of::<CodeScratch>() <= 32 << 10);

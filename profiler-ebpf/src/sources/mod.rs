@@ -1,0 +1,3 @@
+//! What makes a tick: one file per source.
+
+mod cpu;

@@ -1,0 +1,39 @@
+//! All that touches BPF: loading, attaching, tables, rings, counters. Nothing outside this folder names aya.
+
+mod btf;
+mod clock;
+mod load;
+mod pod;
+mod rings;
+mod stats;
+mod tables;
+
+pub use clock::{Clock, CpuTicks};
+pub use load::{Bpf, LoadOptions};
+pub use rings::{Record, Rings};
+pub use stats::Stats;
+pub use tables::Tables;
+
+#[derive(Debug, thiserror::Error)]
+pub enum BpfError {
+    #[error("failed to read the kernel's BTF at {path}: {source}")]
+    NoBtf { path: &'static str, source: std::io::Error },
+    #[error("failed to find {what} in the kernel's BTF")]
+    Btf { what: &'static str },
+    #[error("failed to load the BPF programs: {0}")]
+    Load(#[from] aya::EbpfError),
+    #[error("failed to load or attach the BPF program {name}: {source}")]
+    Program { name: &'static str, source: aya::programs::ProgramError },
+    #[error("failed to use the BPF map {name}: {source}")]
+    Map { name: &'static str, source: aya::maps::MapError },
+    #[error("the BPF object lacks {name}")]
+    Missing { name: &'static str },
+    #[error("failed to list the online CPUs: {0}")]
+    Cpus(std::io::Error),
+    #[error("this build carries no BPF object; build with the BPF toolchain (cargo xtask setup)")]
+    NoObject,
+    #[error("failed to add a layout: all {0} places are taken")]
+    LayoutsFull(u32),
+    #[error("failed to wait on a ring: {0}")]
+    Ring(std::io::Error),
+}

@@ -1,0 +1,139 @@
+//! The two rings, read in causal order: a sample is handed on only when every lifecycle event before it has been.
+
+use std::os::fd::{AsRawFd, RawFd};
+
+use aya::maps::{MapData, RingBuf};
+use profiler_common::event::{KIND_CODE, KIND_LINES, KIND_SAMPLE, VERSION};
+use profiler_common::{CodeEvent, EventHeader, Frame, LinesEvent, ProcessEvent, SampleEvent};
+use tokio::io::unix::AsyncFd;
+
+use super::BpfError;
+
+/// One record of the sample ring.
+pub enum Record<'a> {
+    Sample(&'a SampleEvent, &'a [Frame]),
+    Code(&'a CodeEvent, &'a [u8]),
+    Lines(&'a LinesEvent, &'a [u8]),
+}
+
+struct Fd(RawFd);
+
+impl AsRawFd for Fd {
+    fn as_raw_fd(&self) -> RawFd {
+        self.0
+    }
+}
+
+pub struct Rings {
+    lifecycle: RingBuf<MapData>,
+    samples: RingBuf<MapData>,
+    /// A record read too early: it waits for lifecycle events that may precede it.
+    early: Option<Vec<u64>>,
+    /// Records that were not understood.
+    pub malformed: u64,
+    wait_lifecycle: AsyncFd<Fd>,
+    wait_samples: AsyncFd<Fd>,
+}
+
+/// The records are 8-aligned in the ring, and so are ours.
+fn header(bytes: &[u8]) -> Option<&EventHeader> {
+    bytemuck::try_from_bytes(bytes.get(..size_of::<EventHeader>())?).ok()
+}
+
+fn split<T: bytemuck::Pod>(bytes: &[u8]) -> Option<(&T, &[u8])> {
+    if bytes.len() < size_of::<T>() {
+        return None;
+    }
+    let (fixed, rest) = bytes.split_at(size_of::<T>());
+    Some((bytemuck::try_from_bytes(fixed).ok()?, rest))
+}
+
+/// Checks a record's claims about itself.
+pub fn parse(bytes: &[u8]) -> Option<Record<'_>> {
+    let head = header(bytes)?;
+    if head.version != VERSION || head.bytes as usize > bytes.len() {
+        return None;
+    }
+    let bytes = &bytes[..head.bytes as usize];
+    match head.kind {
+        KIND_SAMPLE => {
+            let (sample, rest) = split::<SampleEvent>(bytes)?;
+            let frames = rest.get(..usize::from(sample.frames) * size_of::<Frame>())?;
+            Some(Record::Sample(sample, bytemuck::try_cast_slice(frames).ok()?))
+        }
+        KIND_CODE => {
+            let (code, rest) = split::<CodeEvent>(bytes)?;
+            let wanted = u64::from(code.name.bytes) + u64::from(code.file.bytes) + u64::from(code.lines_bytes);
+            (wanted <= rest.len() as u64).then_some(Record::Code(code, rest))
+        }
+        KIND_LINES => {
+            let (lines, rest) = split::<LinesEvent>(bytes)?;
+            Some(Record::Lines(lines, rest.get(..lines.bytes as usize)?))
+        }
+        _ => None,
+    }
+}
+
+impl Rings {
+    pub(super) fn new(lifecycle: RingBuf<MapData>, samples: RingBuf<MapData>) -> Result<Rings, BpfError> {
+        let wait = |fd: RawFd| AsyncFd::new(Fd(fd)).map_err(BpfError::Ring);
+        Ok(Rings {
+            wait_lifecycle: wait(lifecycle.as_raw_fd())?,
+            wait_samples: wait(samples.as_raw_fd())?,
+            lifecycle,
+            samples,
+            early: None,
+            malformed: 0,
+        })
+    }
+
+    /// Waits until a program asked for a reader.
+    pub async fn readable(&self) -> Result<(), BpfError> {
+        tokio::select! {
+            ready = self.wait_lifecycle.readable() => ready.map_err(BpfError::Ring)?.clear_ready(),
+            ready = self.wait_samples.readable() => ready.map_err(BpfError::Ring)?.clear_ready(),
+        }
+        Ok(())
+    }
+
+    /// Hands on every lifecycle event that is there.
+    pub fn lifecycle(&mut self, mut handle: impl FnMut(&ProcessEvent)) {
+        while let Some(item) = self.lifecycle.next() {
+            match split::<ProcessEvent>(&item) {
+                Some((event, _)) if event.header.version == VERSION => handle(event),
+                _ => self.malformed += 1,
+            }
+        }
+    }
+
+    /// Hands on the records that were made no later than `until_ns` (CLOCK_MONOTONIC), which the caller took before it
+    /// read the lifecycle ring. At most `most` records, so that other work gets its turn; `true` if more are waiting.
+    pub fn records(&mut self, until_ns: u64, most: usize, mut handle: impl FnMut(Record<'_>)) -> bool {
+        if let Some(early) = self.early.take() {
+            let bytes: &[u8] = bytemuck::cast_slice(&early);
+            if header(bytes).is_some_and(|head| head.kind == KIND_SAMPLE && head.time_ns > until_ns) {
+                self.early = Some(early);
+                return false;
+            }
+            match parse(bytes) {
+                Some(record) => handle(record),
+                None => self.malformed += 1,
+            }
+        }
+        for _ in 0..most {
+            let Some(item) = self.samples.next() else { return false };
+            let late = header(&item).is_some_and(|head| head.kind == KIND_SAMPLE && head.time_ns > until_ns);
+            if late {
+                let mut copy = vec![0u64; item.len().div_ceil(8)];
+                bytemuck::cast_slice_mut::<u64, u8>(&mut copy)[..item.len()].copy_from_slice(&item);
+                self.early = Some(copy);
+                return false;
+            }
+            match parse(&item) {
+                Some(record) => handle(record),
+                None => self.malformed += 1,
+            }
+        }
+        true
+    }
+}

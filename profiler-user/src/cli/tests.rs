@@ -1,0 +1,156 @@
+//! Rows of arguments: those that mean something, and those that must end in a usage error and nothing worse.
+
+use super::*;
+use std::os::unix::ffi::OsStringExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+fn parse_bytes(args: &[&[u8]]) -> Result<Command, Stop> {
+    let args = [b"pyprof-bpf".as_slice()].into_iter().chain(args.iter().copied());
+    parse(args.map(|arg| OsString::from_vec(arg.to_vec())))
+}
+
+fn parse_text(args: &str) -> Result<Command, Stop> {
+    parse_bytes(&args.split_whitespace().map(str::as_bytes).collect::<Vec<_>>())
+}
+
+fn default() -> RecordOptions {
+    RecordOptions {
+        duration: None,
+        frequency_hz: 99,
+        pids: vec![],
+        output: None,
+        max_cpu_percent: 5.0,
+        max_memory_bytes: 256 << 20,
+        quiet: false,
+        verbose: false,
+    }
+}
+
+#[test]
+fn what_is_typed_becomes_what_is_needed_with_and_without_the_command() {
+    let ten = Some(Duration::from_secs(10));
+    let rows = [
+        ("", default()),
+        ("-d 10", RecordOptions { duration: ten, ..default() }),
+        ("-d10", RecordOptions { duration: ten, ..default() }),
+        ("--duration=10s", RecordOptions { duration: ten, ..default() }),
+        ("-d 0.3", RecordOptions { duration: Some(Duration::from_millis(300)), ..default() }),
+        ("-F 1000", RecordOptions { frequency_hz: 1000, ..default() }),
+        ("-r 10000", RecordOptions { frequency_hz: 10_000, ..default() }),
+        ("--rate 1", RecordOptions { frequency_hz: 1, ..default() }),
+        ("--frequency 49", RecordOptions { frequency_hz: 49, ..default() }),
+        ("-p 7 --pid 3 -p 7", RecordOptions { pids: vec![3, 7], ..default() }),
+        ("-p 4194304", RecordOptions { pids: vec![4_194_304], ..default() }),
+        ("-o /nowhere/x", RecordOptions { output: Some(PathBuf::from("/nowhere/x")), ..default() }),
+        ("--max-cpu 0.5 --max-memory 64", RecordOptions {
+            max_cpu_percent: 0.5,
+            max_memory_bytes: 64 << 20,
+            ..default()
+        }),
+        ("-q", RecordOptions { quiet: true, ..default() }),
+        ("-v", RecordOptions { verbose: true, ..default() }),
+    ];
+    for (args, expected) in rows {
+        assert_eq!(parse_text(args), Ok(Command::Record(expected.clone())), "{args}");
+        assert_eq!(parse_text(&format!("record {args}")), Ok(Command::Record(expected)), "record {args}");
+    }
+}
+
+#[test]
+fn nasty_arguments_are_usage_errors() {
+    let long = vec![b'9'; 100_000];
+    let rows: &[&[&[u8]]] = &[
+        &[b"-d"],
+        &[b"-d", b""],
+        &[b"-d", b"-1"],
+        &[b"-d", b"NaN"],
+        &[b"-d", b"inf"],
+        &[b"-d", b"1e999"],
+        &[b"-d", b"\xff"],
+        &[b"-d", b"1\xff"],
+        &[b"-d", "1\u{b5}s".as_bytes()],
+        &[b"-d", &long],
+        &[b"-d", b"1", b"-d", b"2"],
+        &[b"-F", b"0"],
+        &[b"-F", b"-1"],
+        &[b"-F", b"10001"],
+        &[b"-F", b"99.5"],
+        &[b"-F", &long],
+        &[b"-F", b"99", b"-r", b"99"],
+        &[b"-p", b"0"],
+        &[b"-p", b"-1"],
+        &[b"-p", b"4194305"],
+        &[b"-p", b"4294967297"],
+        &[b"-p", b"self"],
+        &[b"-p"],
+        &[b"-o"],
+        &[b"-o", b""],
+        &[b"-o", b"-"],
+        &[b"-o", b"/dev/null"],
+        &[b"-o", b"/etc/passwd"],
+        &[b"--max-cpu", b"0"],
+        &[b"--max-cpu", b"nan"],
+        &[b"--max-cpu", b"-5"],
+        &[b"--max-memory", b"0"],
+        &[b"--max-memory", b"18446744073709551615"],
+        &[b"--max-memory", b"1.5"],
+        &[b"-q", b"-v"],
+        &[b"\xff\xfe"],
+        &[b"--\xff"],
+        &[b"-\xff"],
+        &[b"--nosuch"],
+        &[b"recrd"],
+        &[b"record", b"record"],
+        &[b"record", b"extra"],
+        &[b"-d", b"5", b"record"],
+        &[b"--", b"x"],
+        &[b""],
+        &[b"\x1b[31m"],
+        &[&long],
+    ];
+    for args in rows {
+        let stop = parse_bytes(args).expect_err("a usage error");
+        assert!(stop.exit == Exit::Usage && stop.to_stderr && stop.message.ends_with('\n'), "{args:?}: {stop:?}");
+    }
+    assert_eq!(parse([]), parse_text(""), "not even the program's name");
+}
+
+#[test]
+fn help_lists_options_and_exit_codes_and_version_is_a_version() {
+    for args in ["--help", "-h", "record --help", "help", "help record"] {
+        let stop = parse_text(args).unwrap_err();
+        assert_eq!((stop.exit, stop.to_stderr), (Exit::Ok, false), "{args}");
+        for exit in Exit::ALL {
+            assert!(stop.message.contains(exit.meaning()), "{args}: {exit:?}");
+        }
+        for option in ["--duration", "--frequency", "--rate", "--pid", "--output", "--max-cpu", "--max-memory"] {
+            assert!(stop.message.contains(option), "{args}: {option}\n{}", stop.message);
+        }
+    }
+    for args in ["-V", "--version"] {
+        let stop = parse_text(args).unwrap_err();
+        let expected = format!("pyprof-bpf {}\n", env!("CARGO_PKG_VERSION"));
+        assert_eq!((stop.exit, stop.message), (Exit::Ok, expected));
+    }
+}
+
+#[test]
+fn binary_output_never_goes_to_a_terminal() {
+    // A pseudo-terminal of our own: tests run without a controlling one.
+    // SAFETY: no preconditions; the results are checked, and ptsname_r gets its buffer's true size.
+    let path = unsafe {
+        let master = libc::posix_openpt(libc::O_RDWR | libc::O_NOCTTY);
+        let mut name = [0 as libc::c_char; 64];
+        if master < 0
+            || libc::grantpt(master) != 0
+            || libc::unlockpt(master) != 0
+            || libc::ptsname_r(master, name.as_mut_ptr(), name.len()) != 0
+        {
+            panic!("failed to open a pseudo-terminal: {}", std::io::Error::last_os_error());
+        }
+        std::ffi::CStr::from_ptr(name.as_ptr()).to_str().unwrap().to_owned()
+    };
+    let stop = parse_text(&format!("-o {path}")).unwrap_err();
+    assert!(stop.exit == Exit::Usage && stop.message.contains("never goes to a terminal"), "{stop:?}");
+}

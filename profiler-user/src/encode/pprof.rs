@@ -1,0 +1,271 @@
+//! pprof: the file that `go tool pprof` and its relatives open.
+//!
+//! Protobuf allows the repeated fields of one message to arrive in pieces, so samples are encoded and compressed in
+//! small batches: the peak is a batch, not a second copy of the profile.
+
+use super::pprof_schema as schema;
+use crate::profile::{CaptureMeta, Location, Profile, Sample};
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use hashbrown::HashMap;
+use prost::Message;
+use std::io::{self, Write};
+
+/// Samples, locations or functions encoded at a time.
+const BATCH: usize = 1024;
+
+/// Every location points to the only mapping, that of the executable: it says that nothing is left to symbolize.
+const MAPPING_ID: u64 = 1;
+
+/// The profile as gzip bytes.
+pub fn pprof(profile: &Profile, capture: &CaptureMeta) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    // Writing to a vector cannot fail.
+    let _ = pprof_to(profile, capture, &mut bytes);
+    bytes
+}
+
+/// The profile as gzip, streamed into `writer`.
+pub fn pprof_to(profile: &Profile, capture: &CaptureMeta, writer: impl Write) -> io::Result<()> {
+    let comments = comments(profile, capture);
+    let mut out = Output { gzip: GzEncoder::new(writer, Compression::default()), buffer: Vec::new() };
+    let mut strings = Strings::new();
+    out.message(&head(profile, capture, &comments, &mut strings))?;
+
+    let used = Used::find(profile);
+    let labels = LabelKeys::new(&mut strings);
+    let pid = i64::from(profile.process().pid);
+    let samples = profile.samples().map(|sample| encode_sample(profile, &used, &labels, pid, &mut strings, sample));
+    out.batches(samples, |sample| schema::Profile { sample, ..Default::default() })?;
+
+    let locations = used.locations.kept().map(|(index, id)| {
+        let Location { function, line, address } = profile.locations()[index];
+        let line = schema::Line { function_id: used.functions.id(function.index()), line: line.into() };
+        schema::Location { id, mapping_id: MAPPING_ID, address, line: vec![line] }
+    });
+    out.batches(locations, |location| schema::Profile { location, ..Default::default() })?;
+
+    let functions = used.functions.kept().map(|(index, id)| {
+        let function = profile.functions()[index];
+        schema::Function {
+            id,
+            name: strings.index(profile.string(function.name)),
+            system_name: 0,
+            filename: strings.index(profile.string(function.file)),
+            start_line: function.start_line.into(),
+        }
+    });
+    out.batches(functions, |function| schema::Profile { function, ..Default::default() })?;
+
+    let strings = strings.table.into_iter().map(str::to_owned);
+    out.batches(strings, |string_table| schema::Profile { string_table, ..Default::default() })?;
+    out.gzip.finish()?.flush()
+}
+
+/// Everything that is there once: types, times, the mapping, the comments.
+fn head<'a>(
+    profile: &'a Profile,
+    capture: &CaptureMeta,
+    comments: &'a [String],
+    strings: &mut Strings<'a>,
+) -> schema::Profile {
+    let mut value_type = |name, unit| schema::ValueType { r#type: strings.index(name), unit: strings.index(unit) };
+    let samples = value_type("samples", "count");
+    let cpu = value_type("cpu", "nanoseconds");
+    let process = profile.process();
+    let mapping = &process.mapping;
+    // Without a filename pprof says "Main binary filename not available".
+    let filename = [&process.executable, &process.name].into_iter().find(|name| !name.is_empty());
+    schema::Profile {
+        // The default is also the last one: Speedscope always opens the last.
+        sample_type: vec![samples, cpu],
+        default_sample_type: cpu.r#type,
+        period_type: Some(cpu),
+        period: signed(capture.period_ns()),
+        time_nanos: signed(capture.start_unix_ns),
+        duration_nanos: signed(capture.duration_ns),
+        mapping: vec![schema::Mapping {
+            id: MAPPING_ID,
+            memory_start: mapping.start,
+            memory_limit: mapping.limit,
+            file_offset: mapping.file_offset,
+            filename: strings.index(filename.map_or("python", |name| name.as_str())),
+            build_id: strings.index(mapping.build_id.as_deref().unwrap_or("")),
+            has_functions: true,
+            has_filenames: true,
+            has_line_numbers: true,
+            has_inline_frames: false,
+        }],
+        comment: comments.iter().map(|comment| strings.index(comment)).collect(),
+        ..Default::default()
+    }
+}
+
+/// What the profile itself could not say.
+fn comments(profile: &Profile, capture: &CaptureMeta) -> Vec<String> {
+    let process = profile.process();
+    let mut comments = vec![format!("pyprof-bpf {}", capture.tool_version)];
+    if !process.python_version.is_empty() {
+        comments.push(format!("python: {}", process.python_version));
+    }
+    for change in &capture.frequency_changes {
+        let seconds = change.after_ns as f64 / 1e9;
+        comments.push(format!("frequency: {} Hz after {seconds:.1} s", change.frequency_hz));
+    }
+    let outcomes = profile.outcomes().filter(|(_, total)| total.samples > 0);
+    comments.extend(outcomes.map(|(outcome, total)| format!("outcome {}: {}", outcome.name(), total.samples)));
+    if profile.dropped().samples > 0 {
+        comments.push(format!("loss memory_cap (this process): {}", profile.dropped().samples));
+    }
+    let losses = capture.losses.iter().filter(|loss| loss.count > 0);
+    comments.extend(losses.map(|loss| format!("loss {} (whole capture): {}", loss.name, loss.count)));
+    comments
+}
+
+/// Keys of labels. A key is a string or a number, never both, as readers demand.
+struct LabelKeys {
+    thread_id: i64,
+    thread_name: i64,
+    thread_generation: i64,
+    pid: i64,
+}
+
+impl LabelKeys {
+    fn new(strings: &mut Strings<'_>) -> Self {
+        Self {
+            thread_id: strings.index("thread_id"),
+            thread_name: strings.index("thread_name"),
+            thread_generation: strings.index("thread_generation"),
+            pid: strings.index("pid"),
+        }
+    }
+}
+
+fn encode_sample<'a>(
+    profile: &'a Profile,
+    used: &Used,
+    keys: &LabelKeys,
+    pid: i64,
+    strings: &mut Strings<'a>,
+    sample: Sample,
+) -> schema::Sample {
+    let number = |key, num| schema::Label { key, num, ..Default::default() };
+    let mut label = Vec::with_capacity(4);
+    if let Some(thread) = profile.threads().get(sample.thread.index()) {
+        label.push(number(keys.thread_id, thread.tid.into()));
+        if !thread.name.is_empty() {
+            let name = strings.index(&thread.name);
+            label.push(schema::Label { key: keys.thread_name, str: name, ..Default::default() });
+        }
+        if thread.generation > 1 {
+            label.push(number(keys.thread_generation, thread.generation.into()));
+        }
+    }
+    label.push(number(keys.pid, pid));
+    let locations = profile.stack_locations(sample.stack);
+    schema::Sample {
+        location_id: locations.map(|location| used.locations.id(location.index())).collect(),
+        value: vec![signed(sample.total.samples), signed(sample.total.weight_ns)],
+        label,
+    }
+}
+
+/// What samples refer to. Code that was seen but never sampled is no part of the file.
+struct Used {
+    locations: Ids,
+    functions: Ids,
+}
+
+impl Used {
+    fn find(profile: &Profile) -> Self {
+        let nodes = profile.stack_nodes();
+        let mut reached = vec![false; nodes.len()];
+        let mut locations = vec![false; profile.locations().len()];
+        let mut functions = vec![false; profile.functions().len()];
+        for sample in profile.samples() {
+            let mut at = sample.stack;
+            // Beyond a node that was reached, everything up to the root was too; node 0 is the root.
+            while at.index() != 0 && !std::mem::replace(&mut reached[at.index()], true) {
+                let node = nodes[at.index()];
+                locations[node.location.index()] = true;
+                functions[profile.locations()[node.location.index()].function.index()] = true;
+                at = node.caller;
+            }
+        }
+        Self { locations: Ids::number(locations), functions: Ids::number(functions) }
+    }
+}
+
+/// Ids from 1 without gaps (Parca rejects others) for the entries that are kept; 0 for the others.
+struct Ids(Vec<u32>);
+
+impl Ids {
+    fn number(keep: Vec<bool>) -> Self {
+        let mut last = 0;
+        let number = |keep: bool| {
+            last += u32::from(keep);
+            if keep { last } else { 0 }
+        };
+        Self(keep.into_iter().map(number).collect())
+    }
+
+    fn id(&self, index: usize) -> u64 {
+        self.0.get(index).copied().unwrap_or(0).into()
+    }
+
+    fn kept(&self) -> impl Iterator<Item = (usize, u64)> + '_ {
+        self.0.iter().enumerate().filter(|(_, id)| **id != 0).map(|(index, &id)| (index, id.into()))
+    }
+}
+
+/// The string table: strings in the order of their first use, the empty one at 0.
+struct Strings<'a> {
+    table: Vec<&'a str>,
+    indexes: HashMap<&'a str, i64>,
+}
+
+impl<'a> Strings<'a> {
+    fn new() -> Self {
+        Self { table: vec![""], indexes: HashMap::from_iter([("", 0)]) }
+    }
+
+    fn index(&mut self, value: &'a str) -> i64 {
+        *self.indexes.entry(value).or_insert_with(|| {
+            self.table.push(value);
+            self.table.len() as i64 - 1
+        })
+    }
+}
+
+struct Output<W: Write> {
+    gzip: GzEncoder<W>,
+    buffer: Vec<u8>,
+}
+
+impl<W: Write> Output<W> {
+    fn message(&mut self, part: &schema::Profile) -> io::Result<()> {
+        self.buffer.clear();
+        // A vector grows as needed, so there is always room.
+        let _ = part.encode(&mut self.buffer);
+        self.gzip.write_all(&self.buffer)
+    }
+
+    fn batches<T>(
+        &mut self,
+        mut items: impl Iterator<Item = T>,
+        part: impl Fn(Vec<T>) -> schema::Profile,
+    ) -> io::Result<()> {
+        loop {
+            let batch: Vec<T> = items.by_ref().take(BATCH).collect();
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.message(&part(batch))?;
+        }
+    }
+}
+
+/// pprof counts in `int64`.
+fn signed(value: u64) -> i64 {
+    i64::try_from(value).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,11 @@
+//! The user side of pyprof-bpf, as a library so that tests reach every part of it.
+
+pub mod capture_json;
+pub mod cli;
+pub mod encode;
+pub mod escape;
+pub mod exit;
+pub mod profile;
+pub mod report;
+pub mod sink;
+pub mod utc;

@@ -1,0 +1,147 @@
+//! What a file means to this program: the CPython it holds, or why it is none that can be read.
+
+use pyunwind::Layout;
+use pyunwind::host::debug_offsets::{self, DebugOffsetsError};
+use pyunwind::host::versions;
+
+use super::elf::{Elf, ElfError, Segment};
+use super::file::RegularFile;
+use super::symbols::{Symbols, static_symbols};
+use super::version::{self, NAMES, Version};
+
+/// How much writable data is searched for the cookie of a file that has lost all its names.
+const MAX_COOKIE_SCAN_BYTES: u64 = 64 << 20;
+const COOKIE: &[u8; 8] = b"xdebugpy";
+
+/// A CPython that can be unwound.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct CPython {
+    pub version: Version,
+    pub layout: Layout,
+    /// Where `_PyRuntime` is, before relocation.
+    pub runtime_vaddr: u64,
+}
+
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Runtime {
+    None,
+    CPython(CPython),
+    /// Found, but not to be unwound: its name.
+    Unsupported(String),
+}
+
+#[derive(Debug)]
+pub struct ElfFacts {
+    pub runtime: Runtime,
+    /// The loadable segments.
+    pub segments: Vec<Segment>,
+    /// The linker will map a libpython as well.
+    pub needs_libpython: bool,
+    /// As hexadecimal digits.
+    pub build_id: Option<String>,
+}
+
+impl ElfFacts {
+    pub fn read(file: &RegularFile) -> Result<Self, ElfError> {
+        let elf = Elf::read(file)?;
+        let runtime = runtime(&elf);
+        Ok(ElfFacts {
+            runtime,
+            needs_libpython: elf.needed.iter().any(|name| name.starts_with("libpython")),
+            build_id: elf.build_id.as_ref().map(|id| id.iter().map(|byte| format!("{byte:02x}")).collect()),
+            segments: elf.segments,
+        })
+    }
+}
+
+fn runtime(elf: &Elf<'_>) -> Runtime {
+    let dynamic = Symbols::Dynamic(elf);
+    if let Some(name) = pypy(elf, &dynamic) {
+        return Runtime::Unsupported(name);
+    }
+    if let Some(symbol) = dynamic.get("_PyRuntime") {
+        return classify(elf, &dynamic, symbol.vaddr);
+    }
+    if dynamic.has("_PyThreadState_Current") {
+        return Runtime::Unsupported(format!("CPython {}", version::without_runtime(elf, &dynamic)));
+    }
+    // The section is cheaper to find than a symbol in `.symtab`, and stripping does not remove it.
+    let section = elf.section(".PyRuntime").map(|section| section.vaddr);
+    let table = Symbols::Static(static_symbols(elf, NAMES));
+    if let Some(vaddr) = section.or_else(|| table.get("_PyRuntime").map(|symbol| symbol.vaddr)) {
+        return classify(elf, &table, vaddr);
+    }
+    if table.has("_PyThreadState_Current") {
+        return Runtime::Unsupported(format!("CPython {}", version::without_runtime(elf, &table)));
+    }
+    // Programs have section headers unless somebody took them out on purpose, or a packer did.
+    if elf.sections.is_empty()
+        && let Some(vaddr) = cookie(elf)
+    {
+        return classify(elf, &table, vaddr);
+    }
+    Runtime::None
+}
+
+fn pypy(elf: &Elf<'_>, symbols: &Symbols<'_, '_>) -> Option<String> {
+    let soname = elf.soname.as_deref().filter(|name| name.starts_with("libpypy"));
+    if soname.is_none() && !symbols.has("pypy_execute_source") && !symbols.has("pypy_main_startup") {
+        return None;
+    }
+    // libpypy3.9-c.so; the language version is all that the name tells.
+    let language = soname.and_then(|name| name.strip_prefix("libpypy")?.split_once('-')).map(|(it, _)| it);
+    Some(match language.filter(|it| !it.is_empty() && it.bytes().all(|b| b.is_ascii_digit() || b == b'.')) {
+        Some(language) => format!("PyPy {language}"),
+        None => "PyPy".to_owned(),
+    })
+}
+
+fn classify(elf: &Elf<'_>, symbols: &Symbols<'_, '_>, runtime_vaddr: u64) -> Runtime {
+    let supported = |version, layout| Runtime::CPython(CPython { version, layout, runtime_vaddr });
+    if let Some(table) = debug_offsets_table(elf, runtime_vaddr)
+        && let Some((hex, free_threaded)) = debug_offsets::version(&table)
+    {
+        let version = Version::from_hex(hex);
+        let reason = match debug_offsets::parse(&table) {
+            Ok(layout) => return supported(version, layout),
+            _ if free_threaded => return Runtime::Unsupported(format!("free-threaded CPython {version}")),
+            Err(DebugOffsetsError::UnknownVersion(_) | DebugOffsetsError::PreRelease(_)) => String::new(),
+            Err(error) => format!(" ({error})"),
+        };
+        return Runtime::Unsupported(format!("CPython {version}{reason}"));
+    }
+    let Some(version) = version::with_runtime(elf, symbols) else {
+        return Runtime::Unsupported("CPython 3 of unknown version (stripped)".to_owned());
+    };
+    match versions::layout(version.minor) {
+        Some(layout) => supported(version, layout),
+        None => Runtime::Unsupported(format!("CPython {version}")),
+    }
+}
+
+/// What stands at the start of `_PyRuntime` in the file; `None` where it is not initialised data.
+fn debug_offsets_table(elf: &Elf<'_>, runtime_vaddr: u64) -> Option<Vec<u8>> {
+    let offset = elf.offset_of(runtime_vaddr, 24)?;
+    let len = (elf.file.size_bytes() - offset).min(debug_offsets::MAX_BYTES as u64);
+    elf.file.bytes(offset, len).ok()
+}
+
+/// Searches the writable data for a debug offsets table; returns its address before relocation.
+fn cookie(elf: &Elf<'_>) -> Option<u64> {
+    let mut found = None;
+    for segment in elf.segments.iter().filter(|segment| segment.flags & libc::PF_W != 0) {
+        let bytes = segment.file_bytes.min(MAX_COOKIE_SCAN_BYTES);
+        // Aligned in memory, hence aligned in the file relative to the segment's address.
+        let skip = segment.vaddr.wrapping_neg() & 7;
+        let start = segment.offset.checked_add(skip)?;
+        let _ = elf.file.scan(start, bytes.saturating_sub(skip), 0, |at, chunk| {
+            let hit = chunk.chunks_exact(8).position(|word| word == COOKIE);
+            found = hit.map(|hit| segment.vaddr.wrapping_add(at - segment.offset + hit as u64 * 8));
+            found.is_some()
+        });
+        if found.is_some() {
+            break;
+        }
+    }
+    found
+}

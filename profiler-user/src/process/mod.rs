@@ -1,0 +1,21 @@
+//! Processes as /proc and their memory show them. *Architecture invariant:* nothing outside this folder opens /proc.
+//!
+//! Everything read here was written by a target: it is bounded, capped and checked before use.
+
+pub mod cache;
+pub mod elf;
+pub mod facts;
+pub mod file;
+pub mod maps;
+pub mod memory;
+pub mod name;
+pub mod open;
+pub mod python;
+pub mod scan;
+mod symbols;
+mod version;
+
+pub use cache::FactsCache;
+pub use memory::ProcessMemory;
+pub use name::process_name;
+pub use python::{Image, InspectError, Inspection, PythonImage, inspect};

@@ -1,0 +1,87 @@
+//! What is known about a capture and about each process beside the samples: the facts that files and reports head with.
+
+/// One process image: from exec (or fork, or the start of the capture) to the next exec or the exit.
+#[derive(Clone, Debug, Default)]
+pub struct ProcessMeta {
+    pub pid: u32,
+    /// Start of the process in the boot clock, as the kernel has it.
+    pub start_boot_ns: u64,
+    /// Basename of the script or module, else of the program. Nothing else of the command line is ever recorded.
+    pub name: String,
+    /// Path of the executable as the process sees it.
+    pub executable: String,
+    /// As the interpreter states it, such as `3.12.1`.
+    pub python_version: String,
+    pub mapping: ExecutableMapping,
+}
+
+/// Where the executable's text is mapped.
+#[derive(Clone, Debug, Default)]
+pub struct ExecutableMapping {
+    pub start: u64,
+    pub limit: u64,
+    pub file_offset: u64,
+    /// GNU build id in hexadecimal.
+    pub build_id: Option<String>,
+}
+
+/// A change of the sampling frequency while the capture ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FrequencyChange {
+    pub after_ns: u64,
+    pub frequency_hz: u32,
+}
+
+/// The account of the sampling event itself.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Ticks {
+    pub expected: u64,
+    pub delivered: u64,
+    pub on_python: u64,
+}
+
+/// Something that is missing from the profiles, under the name of its counter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Loss {
+    pub name: String,
+    pub count: u64,
+}
+
+/// What the profiler itself has used.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OwnCost {
+    pub cpu_ns: u64,
+    pub peak_rss_bytes: u64,
+    pub kernel_bytes: u64,
+}
+
+/// One capture of a host.
+#[derive(Clone, Debug, Default)]
+pub struct CaptureMeta {
+    pub tool_version: String,
+    pub host: String,
+    pub kernel: String,
+    /// Wall clock of the start.
+    pub start_unix_ns: u64,
+    /// The same instant in the boot clock, which dates processes.
+    pub start_boot_ns: u64,
+    pub duration_ns: u64,
+    pub frequency_hz: u32,
+    pub frequency_changes: Vec<FrequencyChange>,
+    pub ticks: Ticks,
+    pub losses: Vec<Loss>,
+    pub own_cost: OwnCost,
+}
+
+impl CaptureMeta {
+    /// The wall clock time of an instant of the boot clock, before or after the start.
+    pub fn unix_ns_of_boot(&self, boot_ns: u64) -> u64 {
+        let unix = i128::from(self.start_unix_ns) + i128::from(boot_ns) - i128::from(self.start_boot_ns);
+        u64::try_from(unix.max(0)).unwrap_or(u64::MAX)
+    }
+
+    /// Nanoseconds between two ticks as asked for.
+    pub fn period_ns(&self) -> u64 {
+        1_000_000_000 / u64::from(self.frequency_hz.max(1))
+    }
+}

@@ -1,0 +1,294 @@
+//! The aggregated profile of one process image: interned names, places, stacks and threads, and what was counted.
+//!
+//! It knows neither where samples come from nor how they are written. Everything is an id until an encoder asks.
+
+mod intern;
+mod meta;
+mod query;
+mod stacks;
+mod threads;
+
+pub use meta::{CaptureMeta, ExecutableMapping, FrequencyChange, Loss, OwnCost, ProcessMeta, Ticks};
+pub use query::TopFunction;
+pub use stacks::{LeafFirst, StackNode};
+pub use threads::Thread;
+
+use intern::{Interner, Strings};
+use pyunwind::Outcome;
+use stacks::StackTree;
+use std::mem::size_of;
+use threads::Threads;
+
+macro_rules! ids {
+    ($($(#[$doc:meta])* $name:ident;)*) => {
+        $($(#[$doc])* #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
+        pub struct $name(pub(crate) u32);
+
+        impl $name {
+            /// Position in the table it belongs to.
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        })*
+    };
+}
+
+ids! {
+    StringId;
+    FunctionId;
+    LocationId;
+    /// A stack, named by its leaf node; 0 is the empty stack.
+    StackId;
+    ThreadId;
+}
+
+/// A function or a marker such as `<native>`; two with the same name, file and first line are one.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Function {
+    pub name: StringId,
+    pub file: StringId,
+    pub start_line: u32,
+}
+
+/// A line of a function; line 0 where the instruction has none.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct Location {
+    pub function: FunctionId,
+    pub line: u32,
+    pub address: u64,
+}
+
+/// Samples and the time they stand for.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Debug)]
+pub struct Total {
+    pub samples: u64,
+    pub weight_ns: u64,
+}
+
+impl Total {
+    /// A hostile clock must not wrap a sum into something small.
+    pub fn add(&mut self, samples: u64, weight_ns: u64) {
+        self.samples = self.samples.saturating_add(samples);
+        self.weight_ns = self.weight_ns.saturating_add(weight_ns);
+    }
+
+    pub fn merge(&mut self, other: Total) {
+        self.add(other.samples, other.weight_ns);
+    }
+}
+
+/// All samples of one thread with one stack.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Sample {
+    pub thread: ThreadId,
+    pub stack: StackId,
+    pub total: Total,
+}
+
+/// Profile of one process image. Filled with samples, read by encoders and reports.
+pub struct Profile {
+    process: ProcessMeta,
+    strings: Strings,
+    functions: Interner<Function>,
+    locations: Interner<Location>,
+    stacks: StackTree,
+    threads: Threads,
+    sample_keys: Interner<(ThreadId, StackId)>,
+    /// Beside `sample_keys`, by the same index.
+    totals: Vec<Total>,
+    /// Beside `Outcome::ALL`, by the same index.
+    outcomes: [Total; Outcome::ALL.len()],
+    dropped: Total,
+}
+
+impl Profile {
+    pub fn new(process: ProcessMeta) -> Self {
+        Self {
+            process,
+            strings: Strings::new(),
+            functions: Interner::new(),
+            locations: Interner::new(),
+            stacks: StackTree::new(),
+            threads: Threads::default(),
+            sample_keys: Interner::new(),
+            totals: Vec::new(),
+            outcomes: Default::default(),
+            dropped: Total::default(),
+        }
+    }
+
+    pub fn process(&self) -> &ProcessMeta {
+        &self.process
+    }
+
+    /// For what is learnt after the first sample, such as the version of an interpreter that is still starting.
+    pub fn process_mut(&mut self) -> &mut ProcessMeta {
+        &mut self.process
+    }
+
+    pub fn function(&mut self, name: &str, file: &str, start_line: u32) -> FunctionId {
+        let name = StringId(self.strings.intern(name));
+        let file = StringId(self.strings.intern(file));
+        FunctionId(self.functions.intern(Function { name, file, start_line }).0)
+    }
+
+    pub fn location(&mut self, function: FunctionId, line: u32, address: u64) -> LocationId {
+        LocationId(self.locations.intern(Location { function, line, address }).0)
+    }
+
+    pub fn stack(&mut self, leaf_first: &[LocationId]) -> StackId {
+        self.stacks.intern(leaf_first)
+    }
+
+    /// The thread `tid` that started at `start_ns` (any clock, as long as it tells two users of one tid apart).
+    pub fn thread(&mut self, tid: u32, start_ns: u64) -> ThreadId {
+        self.threads.intern(tid, start_ns)
+    }
+
+    /// Threads are often named after their first samples, so the last name given is the one that is written.
+    pub fn name_thread(&mut self, thread: ThreadId, name: &str) {
+        self.threads.set_name(thread, name);
+    }
+
+    /// Count one sample. Its outcome is counted with it, so that outcomes always add up to samples.
+    pub fn add(&mut self, thread: ThreadId, stack: StackId, outcome: Outcome, weight_ns: u64) {
+        let (index, new) = self.sample_keys.intern((thread, stack));
+        if new {
+            self.totals.push(Total::default());
+        }
+        if let Some(total) = self.totals.get_mut(index as usize) {
+            total.add(1, weight_ns);
+        }
+        if let Some(total) = self.outcomes.get_mut(outcome as usize) {
+            total.add(1, weight_ns);
+        }
+    }
+
+    /// Count a sample that there is no memory left for: it is in no stack and in no outcome.
+    pub fn add_dropped(&mut self, weight_ns: u64) {
+        self.dropped.add(1, weight_ns);
+    }
+
+    pub fn string(&self, id: StringId) -> &str {
+        self.strings.get(id.0)
+    }
+
+    pub fn functions(&self) -> &[Function] {
+        self.functions.items()
+    }
+
+    pub fn locations(&self) -> &[Location] {
+        self.locations.items()
+    }
+
+    /// The tree of calls; see [`StackNode`]. The first node is the root, which is no frame.
+    pub fn stack_nodes(&self) -> &[StackNode] {
+        self.stacks.nodes()
+    }
+
+    pub fn stack_locations(&self, stack: StackId) -> LeafFirst<'_> {
+        self.stacks.leaf_first(stack)
+    }
+
+    pub fn threads(&self) -> &[Thread] {
+        self.threads.all()
+    }
+
+    pub fn samples(&self) -> impl ExactSizeIterator<Item = Sample> + '_ {
+        let keys = self.sample_keys.items().iter();
+        keys.zip(&self.totals).map(|(&(thread, stack), &total)| Sample { thread, stack, total })
+    }
+
+    pub fn outcome(&self, outcome: Outcome) -> Total {
+        self.outcomes.get(outcome as usize).copied().unwrap_or_default()
+    }
+
+    /// Every outcome with what it counted, zero or not, in wire order.
+    pub fn outcomes(&self) -> impl Iterator<Item = (Outcome, Total)> + '_ {
+        Outcome::ALL.iter().map(|&outcome| (outcome, self.outcome(outcome)))
+    }
+
+    /// All samples of the profile.
+    pub fn total(&self) -> Total {
+        let mut sum = Total::default();
+        self.outcomes.iter().for_each(|&total| sum.merge(total));
+        sum
+    }
+
+    /// Samples that the memory cap kept out of the profile.
+    pub fn dropped(&self) -> Total {
+        self.dropped
+    }
+
+    /// Samples without the stack they should have had: for the table at the end.
+    pub fn lost(&self) -> Total {
+        let mut sum = self.dropped;
+        for (outcome, total) in self.outcomes() {
+            match outcome {
+                Outcome::Unreadable | Outcome::Torn | Outcome::ThreadNotFound | Outcome::Unknown => sum.merge(total),
+                Outcome::Complete | Outcome::Truncated | Outcome::Native | Outcome::Starting => {}
+            }
+        }
+        sum
+    }
+
+    /// Heap in use, for the memory cap. Constant time, so it may be asked after every sample.
+    pub fn memory_bytes(&self) -> usize {
+        size_of::<Self>()
+            + self.strings.memory_bytes()
+            + self.functions.memory_bytes()
+            + self.locations.memory_bytes()
+            + self.stacks.memory_bytes()
+            + self.threads.memory_bytes()
+            + self.sample_keys.memory_bytes()
+            + self.totals.capacity() * size_of::<Total>()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn outcomes_are_indexed_by_their_discriminant() {
+        for (index, outcome) in Outcome::ALL.iter().enumerate() {
+            assert_eq!(*outcome as usize, index);
+        }
+    }
+
+    #[test]
+    fn outcomes_add_up_to_samples_and_sums_do_not_wrap() {
+        let mut profile = Profile::new(ProcessMeta::default());
+        let function = profile.function("f", "/f.py", 1);
+        let location = profile.location(function, 2, 0);
+        let stack = profile.stack(&[location]);
+        let thread = profile.thread(1, 0);
+        for &outcome in Outcome::ALL {
+            profile.add(thread, stack, outcome, u64::MAX / 2);
+        }
+        profile.add_dropped(5);
+        let samples: Vec<Sample> = profile.samples().collect();
+        let total = Total { samples: Outcome::ALL.len() as u64, weight_ns: u64::MAX };
+        assert_eq!(samples, [Sample { thread, stack, total }]);
+        assert_eq!(profile.total(), total);
+        assert_eq!(profile.lost().samples, 5);
+    }
+
+    #[test]
+    fn memory_grows_with_content_only() {
+        let mut profile = Profile::new(ProcessMeta::default());
+        let thread = profile.thread(1, 0);
+        let mut fill = |from: u32| {
+            for line in from..from + 10_000 {
+                let function = profile.function(&format!("f{line}"), "/f.py", line);
+                let location = profile.location(function, line, 0);
+                let stack = profile.stack(&[location]);
+                profile.add(thread, stack, Outcome::Complete, 1);
+            }
+            profile.memory_bytes()
+        };
+        let (first, again, more) = (fill(0), fill(0), fill(10_000));
+        assert_eq!(first, again);
+        assert!(more > first && first < 3_000_000, "{first} then {more}");
+    }
+}

@@ -1,0 +1,123 @@
+//! Questions a report asks of a profile: where did the time go.
+
+use super::{FunctionId, Profile};
+use hashbrown::HashMap;
+
+/// One function in the order of its own time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopFunction {
+    pub name: String,
+    pub file: String,
+    /// The function's line with the most own time; its first line where no instruction had a line.
+    pub line: u32,
+    pub own_ns: u64,
+    /// Own time and that of everything it called; a recursive function counts once per sample.
+    pub total_ns: u64,
+}
+
+impl Profile {
+    /// The function with the most own time, by name.
+    pub fn hottest_function(&self) -> Option<&str> {
+        let (own_ns, _) = self.own_times();
+        // The first among equals, so that equal runs print equal tables.
+        let hottest = own_ns.iter().enumerate().rev().max_by_key(|&(_, &ns)| ns).filter(|&(_, &ns)| ns > 0)?;
+        self.functions().get(hottest.0).map(|function| self.string(function.name))
+    }
+
+    /// At most `limit` functions by own time, with their total time.
+    pub fn top_functions(&self, limit: usize) -> Vec<TopFunction> {
+        let (own_ns, own_by_line) = self.own_times();
+        let total_ns = self.total_times();
+        let mut order: Vec<usize> = (0..own_ns.len()).filter(|&id| own_ns[id] > 0).collect();
+        order.sort_by_key(|&id| std::cmp::Reverse((own_ns[id], total_ns[id])));
+        order.truncate(limit);
+        let mut hot_lines: HashMap<usize, (u64, u32)> = HashMap::new();
+        for (&(function, line), &ns) in own_by_line.iter().filter(|((_, line), _)| *line != 0) {
+            let best = hot_lines.entry(function.index()).or_insert((ns, line));
+            // Ties go to the smaller line: the map has no order of its own.
+            if ns > best.0 || (ns == best.0 && line < best.1) {
+                *best = (ns, line);
+            }
+        }
+        let top = |id: usize| {
+            let function = self.functions()[id];
+            TopFunction {
+                name: self.string(function.name).into(),
+                file: self.string(function.file).into(),
+                line: hot_lines.get(&id).map_or(function.start_line, |hot| hot.1),
+                own_ns: own_ns[id],
+                total_ns: total_ns[id],
+            }
+        };
+        order.into_iter().map(top).collect()
+    }
+
+    fn own_times(&self) -> (Vec<u64>, HashMap<(FunctionId, u32), u64>) {
+        let mut own_ns = vec![0u64; self.functions().len()];
+        let mut own_by_line = HashMap::new();
+        for sample in self.samples() {
+            let Some(leaf) = self.stack_locations(sample.stack).next() else { continue };
+            let location = self.locations()[leaf.index()];
+            let own = &mut own_ns[location.function.index()];
+            *own = own.saturating_add(sample.total.weight_ns);
+            let line: &mut u64 = own_by_line.entry((location.function, location.line)).or_default();
+            *line = line.saturating_add(sample.total.weight_ns);
+        }
+        (own_ns, own_by_line)
+    }
+
+    fn total_times(&self) -> Vec<u64> {
+        let mut total_ns = vec![0u64; self.functions().len()];
+        // Which sample last counted each function: a recursion counts once.
+        let mut counted_by = vec![0u32; self.functions().len()];
+        for (mark, sample) in (1u32..).zip(self.samples()) {
+            for location in self.stack_locations(sample.stack) {
+                let function = self.locations()[location.index()].function.index();
+                if std::mem::replace(&mut counted_by[function], mark) != mark {
+                    total_ns[function] = total_ns[function].saturating_add(sample.total.weight_ns);
+                }
+            }
+        }
+        total_ns
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Profile, ProcessMeta};
+    use pyunwind::Outcome;
+
+    #[test]
+    fn own_and_total_times_with_recursion_and_without_lines() {
+        let mut profile = Profile::new(ProcessMeta::default());
+        let main = profile.function("main", "/a.py", 1);
+        let fib = profile.function("fib", "/a.py", 10);
+        let bare = profile.function("bare", "/a.py", 20);
+        let main_at = profile.location(main, 3, 0);
+        let fib_at = profile.location(fib, 12, 0);
+        let fib_hot = profile.location(fib, 13, 0);
+        let bare_at = profile.location(bare, 0, 0);
+        let thread = profile.thread(1, 0);
+        let rows: &[(&[_], u64)] = &[
+            (&[fib_hot, fib_at, fib_at, main_at], 50),
+            (&[fib_at, main_at], 20),
+            (&[main_at], 10),
+            (&[bare_at, main_at], 15),
+            (&[], 5),
+        ];
+        for (stack, ns) in rows {
+            let stack = profile.stack(stack);
+            profile.add(thread, stack, Outcome::Complete, *ns);
+        }
+        let top: Vec<_> = profile
+            .top_functions(5)
+            .into_iter()
+            .map(|top| (top.name, top.line, top.own_ns, top.total_ns))
+            .collect();
+        let expected = [("fib", 13, 70, 70), ("bare", 20, 15, 15), ("main", 3, 10, 95)];
+        assert_eq!(top, expected.map(|(name, line, own, total)| (name.to_string(), line, own, total)));
+        assert_eq!(profile.hottest_function(), Some("fib"));
+        assert_eq!(profile.top_functions(1).len(), 1);
+        assert_eq!(Profile::new(ProcessMeta::default()).hottest_function(), None);
+    }
+}

@@ -1,0 +1,82 @@
+//! Threads of one process image. A tid that the kernel gave out again is another thread, never merged with the first.
+
+use super::ThreadId;
+use super::intern::Interner;
+use hashbrown::HashMap;
+use std::mem::size_of;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Thread {
+    pub tid: u32,
+    pub start_ns: u64,
+    pub name: String,
+    /// 1 for the first user of the tid, 2 for the next.
+    pub generation: u32,
+}
+
+#[derive(Default)]
+pub(crate) struct Threads {
+    all: Vec<Thread>,
+    ids: Interner<(u32, u64)>,
+    generations: HashMap<u32, u32>,
+    name_bytes: usize,
+}
+
+impl<K: Copy + Eq + std::hash::Hash> Default for Interner<K> {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Threads {
+    pub(crate) fn intern(&mut self, tid: u32, start_ns: u64) -> ThreadId {
+        let (id, new) = self.ids.intern((tid, start_ns));
+        if new {
+            let generation = self.generations.entry(tid).or_insert(0);
+            *generation = generation.saturating_add(1);
+            self.all.push(Thread { tid, start_ns, name: String::new(), generation: *generation });
+        }
+        ThreadId(id)
+    }
+
+    pub(crate) fn set_name(&mut self, thread: ThreadId, name: &str) {
+        let Some(thread) = self.all.get_mut(thread.index()) else { return };
+        // Called for every sample with the kernel's current name: equal names must not allocate.
+        if thread.name != name {
+            self.name_bytes = self.name_bytes.saturating_sub(thread.name.len()) + name.len();
+            thread.name = name.into();
+        }
+    }
+
+    pub(crate) fn all(&self) -> &[Thread] {
+        &self.all
+    }
+
+    pub(crate) fn memory_bytes(&self) -> usize {
+        self.all.capacity() * size_of::<Thread>()
+            + self.ids.memory_bytes()
+            + self.generations.capacity() * (size_of::<(u32, u32)>() + 2)
+            + self.name_bytes
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_reused_tid_is_another_thread_and_the_last_name_wins() {
+        let mut threads = Threads::default();
+        let first = threads.intern(7, 100);
+        let second = threads.intern(7, 200);
+        let other = threads.intern(8, 100);
+        assert_eq!(threads.intern(7, 100), first);
+        threads.set_name(first, "early");
+        threads.set_name(first, "late");
+        threads.set_name(second, "new");
+        let rows: Vec<_> =
+            threads.all().iter().map(|thread| (thread.tid, thread.generation, thread.name.as_str())).collect();
+        assert_eq!(rows, [(7, 1, "late"), (7, 2, "new"), (8, 1, "")]);
+        assert_eq!((first.0, second.0, other.0), (0, 1, 2));
+    }
+}

@@ -1,0 +1,101 @@
+//! The table at the end: one row per process image, by CPU time.
+
+use super::columns::{Align, cut, grouped, pad};
+use crate::escape::escape;
+use crate::profile::Profile;
+use pyunwind::Outcome;
+use unicode_width::UnicodeWidthStr;
+
+/// Widest name of a process; the top function gets what is left.
+const MAX_NAME_WIDTH: usize = 28;
+const GAP: &str = "  ";
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Row {
+    pub pid: u32,
+    pub name: String,
+    pub python: String,
+    pub samples: u64,
+    pub cpu_ns: u64,
+    pub truncated: u64,
+    pub lost: u64,
+    pub top: String,
+}
+
+impl Row {
+    pub fn of(profile: &Profile) -> Self {
+        let process = profile.process();
+        let total = profile.total();
+        Self {
+            pid: process.pid,
+            name: process.name.clone(),
+            python: process.python_version.clone(),
+            samples: total.samples,
+            cpu_ns: total.weight_ns,
+            truncated: profile.outcome(Outcome::Truncated).samples,
+            lost: profile.lost().samples,
+            top: profile.hottest_function().unwrap_or_default().into(),
+        }
+    }
+}
+
+const HEADS: [(&str, Align); 8] = [
+    ("PID", Align::Right),
+    ("NAME", Align::Left),
+    ("PYTHON", Align::Left),
+    ("SAMPLES", Align::Right),
+    ("CPU s", Align::Right),
+    ("TRUNCATED", Align::Right),
+    ("LOST", Align::Right),
+    ("TOP FUNCTION", Align::Left),
+];
+const NAME: usize = 1;
+const LAST: usize = HEADS.len() - 1;
+
+/// `rows` by CPU time, the most first; beyond `max_rows` they are only counted. No line is wider than `width`.
+pub fn table(mut rows: Vec<Row>, width: usize, max_rows: usize) -> String {
+    rows.sort_by_key(|row| std::cmp::Reverse((row.cpu_ns, row.samples)));
+    let hidden = rows.len().saturating_sub(max_rows);
+    rows.truncate(max_rows);
+    let rows: Vec<_> = rows.iter().map(cells).collect();
+
+    let mut widths = HEADS.map(|(head, _)| head.width());
+    for cells in &rows {
+        for (width, cell) in widths.iter_mut().zip(cells) {
+            *width = (*width).max(cell.width());
+        }
+    }
+    widths[NAME] = widths[NAME].min(MAX_NAME_WIDTH);
+    let before_last = widths[..LAST].iter().sum::<usize>() + LAST * GAP.len();
+    widths[LAST] = widths[LAST].min(width.saturating_sub(before_last));
+
+    let mut text = line(&HEADS.map(|(head, _)| head.into()), &widths, width);
+    for cells in &rows {
+        text.push_str(&line(cells, &widths, width));
+    }
+    if hidden > 0 {
+        text.push_str(&format!("{}\n", cut(&format!("\u{2026} and {hidden} more"), width)));
+    }
+    text
+}
+
+fn cells(row: &Row) -> [String; HEADS.len()] {
+    let Row { pid, name, python, samples, cpu_ns, truncated, lost, top } = row;
+    [
+        pid.to_string(),
+        escape(name).into_owned(),
+        if python.is_empty() { "?".into() } else { escape(python).into_owned() },
+        grouped(*samples),
+        format!("{:.2}", *cpu_ns as f64 / 1e9),
+        grouped(*truncated),
+        grouped(*lost),
+        escape(top).into_owned(),
+    ]
+}
+
+fn line(cells: &[String; HEADS.len()], widths: &[usize; HEADS.len()], max_width: usize) -> String {
+    let columns = cells.iter().zip(widths).zip(HEADS);
+    let columns = columns.map(|((cell, &width), (_, align))| pad(&cut(cell, width), width, align));
+    let line = columns.collect::<Vec<_>>().join(GAP);
+    format!("{}\n", cut(line.trim_end(), max_width))
+}

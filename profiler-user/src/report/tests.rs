@@ -1,0 +1,148 @@
+//! The words of the report, row by row.
+
+use super::*;
+use crate::profile::ProcessMeta;
+use pyunwind::Outcome;
+use std::path::Path;
+use std::time::Duration;
+use unicode_width::UnicodeWidthStr;
+
+const SECOND: u64 = 1_000_000_000;
+
+fn profile(pid: u32, name: &str, seconds: u64) -> Profile {
+    let meta = ProcessMeta { pid, name: name.into(), python_version: "3.12.1".into(), ..Default::default() };
+    let mut profile = Profile::new(meta);
+    let thread = profile.thread(pid, 0);
+    let main = profile.function("<module>", "/srv/app/main.py", 1);
+    let main = profile.location(main, 30, 0);
+    let work = profile.function("Parser.parse", "/srv/app/parser.py", 80);
+    let work = profile.location(work, 88, 0);
+    let native = profile.function("<native>", "", 0);
+    let native = profile.location(native, 0, 0);
+    for (stack, outcome, share) in [
+        (vec![work, main], Outcome::Complete, 8),
+        (vec![main], Outcome::Truncated, 1),
+        (vec![native], Outcome::Unreadable, 1),
+    ] {
+        let stack = profile.stack(&stack);
+        profile.add(thread, stack, outcome, seconds * SECOND / 10 * share);
+    }
+    profile
+}
+
+#[test]
+fn the_lines_read_as_documented() {
+    let account = |rows: &[(Outcome, u64)], missing_ms: u64| {
+        let mut account = Account { missing_ns: missing_ms * 1_000_000, ..Default::default() };
+        for (outcome, ms) in rows {
+            account.outcomes[*outcome as usize].add(1, ms * 1_000_000);
+        }
+        captured_line(&account)
+    };
+    let live = Live {
+        elapsed: Duration::from_secs(3723),
+        processes: 2,
+        samples: 12_345,
+        lost: 6,
+        frequency_hz: 99,
+        own_cpu_percent: 0.34,
+    };
+    let cost = OwnCost { cpu_ns: 312_000_000, peak_rss_bytes: 22 << 20, kernel_bytes: (8 << 20) + 1 };
+    let path = Path::new("./pyprof-web1-20261120T231500Z");
+    use Outcome::*;
+    let rows = [
+        (
+            start_line(37, 99, path),
+            "Sampling 37 Python processes at 99 Hz; Ctrl-C writes ./pyprof-web1-20261120T231500Z",
+        ),
+        (start_line(1, 49, Path::new("a\x1bb")), "Sampling 1 Python process at 49 Hz; Ctrl-C writes a\\x1bb"),
+        (
+            account(&[(Complete, 117_790), (Truncated, 357), (Unreadable, 238)], 715),
+            "Captured 118.4 of 119.1 s of Python CPU (99.4 %): complete 98.9, truncated 0.3, unreadable 0.2",
+        ),
+        (account(&[], 0), "Captured 0.0 of 0.0 s of Python CPU"),
+        (account(&[(Complete, 10_000)], 0), "Captured 10.0 of 10.0 s of Python CPU (100.0 %): complete 100.0"),
+        (
+            account(&[(Complete, 10_000), (Torn, 1)], 1),
+            "Captured 10.0 of 10.0 s of Python CPU (99.9 %): complete 99.9, torn <0.1",
+        ),
+        (cost_line(&cost), "pyprof-bpf used 0.31 s CPU, 22 MB + 9 MB kernel"),
+        (live_line(&live, 100), "01:02:03  2 processes, 12,345 samples, 6 lost at 99 Hz, own CPU 0.3 %"),
+        (live_line(&live, 20), "01:02:03  2 proces\u{2026}"),
+        (
+            open_line(path, "app.py-7.pb.gz"),
+            "go tool pprof -http=: ./pyprof-web1-20261120T231500Z/app.py-7.pb.gz",
+        ),
+    ];
+    for (got, expected) in rows {
+        assert_eq!(got, expected);
+    }
+}
+
+#[test]
+fn the_table_is_sorted_aligned_and_cut() {
+    let rows = vec![
+        Row { pid: 7, name: "small".into(), python: "3.8.18".into(), samples: 9, cpu_ns: 90_000_000, ..Row::default() },
+        Row {
+            pid: 4_194_304,
+            name: "\u{65e5}\u{672c}.py".into(),
+            python: "3.13.0".into(),
+            samples: 12_345,
+            cpu_ns: 123_450_000_000,
+            truncated: 3,
+            lost: 1,
+            top: "Parser.parse_a_very_long_line".into(),
+        },
+        Row { pid: 1, name: "\x1b]0;x\x07".into(), ..Row::default() },
+        Row::default(),
+    ];
+    let expected = "    PID  NAME           PYTHON  SAMPLES   CPU s  TRUNCATED  LOST  TOP FUNCTION
+4194304  \u{65e5}\u{672c}.py        3.13.0   12,345  123.45          3     1  Parser.parse_a_\u{2026}
+      7  small          3.8.18        9    0.09          0     0
+      1  \\x1b]0;x\\x07  ?             0    0.00          0     0
+\u{2026} and 1 more
+";
+    assert_eq!(table(rows, 83, 3), expected);
+}
+
+#[test]
+fn no_line_is_wider_than_the_terminal() {
+    let mut long = profile(1, &"n".repeat(500), 10);
+    let thread = long.thread(1, 0);
+    let function = long.function(&"\u{65e5}".repeat(2000), &format!("/{}.py", "d".repeat(3000)), 1);
+    let location = long.location(function, u32::MAX, 0);
+    let stack = long.stack(&[location]);
+    long.add(thread, stack, Outcome::Complete, 90 * SECOND);
+    for width in [0, 1, 2, 19, 20, 40, 80, 132] {
+        for text in [table(vec![Row::of(&long)], width, 20), hottest(&long, width), live_line(&Live::default(), width)] {
+            for line in text.lines() {
+                assert!(line.width() <= width, "{width}: {line:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn the_summary_has_all_parts_in_order() {
+    let (hot, cold) = (profile(7, "app.py", 10), profile(8, "cold.py", 1));
+    let files = [(&cold, Some("cold.py-8.pb.gz")), (&hot, Some("app.py-7.pb.gz"))];
+    let text = summary(files, 0, &OwnCost::default(), Path::new("out"), 100);
+    let expected = "\
+PID  NAME     PYTHON  SAMPLES  CPU s  TRUNCATED  LOST  TOP FUNCTION
+  7  app.py   3.12.1        3  10.00          1     1  Parser.parse
+  8  cold.py  3.12.1        3   1.00          1     1  Parser.parse
+
+Hottest: app.py (pid 7)
+  own %  total %  function
+   80.0     80.0  Parser.parse  /srv/app/parser.py:88
+   10.0     90.0  <module>      /srv/app/main.py:30
+   10.0     10.0  <native>
+
+Captured 11.0 of 11.0 s of Python CPU (100.0 %): complete 80.0, truncated 10.0, unreadable 10.0
+pyprof-bpf used 0.00 s CPU, 0 MB + 0 MB kernel
+go tool pprof -http=: out/app.py-7.pb.gz
+";
+    assert_eq!(text, expected);
+    // A hottest process whose file could not be written is not offered for opening.
+    assert!(!summary([(&hot, None)], 0, &OwnCost::default(), Path::new("out"), 100).contains("go tool"));
+}

@@ -1,0 +1,7 @@
+//! Sinks move bytes to where they stay. They know neither profiles nor formats.
+
+mod directory;
+mod names;
+
+pub use directory::{Owner, OutputDirectory, SinkError};
+pub use names::{ImageNumbers, default_directory, file_name, sanitise};

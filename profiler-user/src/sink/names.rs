@@ -1,0 +1,91 @@
+//! Names of files: built from what a target calls itself, so nothing of it is trusted.
+
+use crate::utc;
+use hashbrown::HashMap;
+use std::path::PathBuf;
+
+/// Longest part of a file name that a target chooses, in bytes: names stay far below the 255 of file systems.
+const MAX_NAME_BYTES: usize = 64;
+
+/// `./pyprof-HOST-UTCTIME`.
+pub fn default_directory(host: &str, start_unix_ns: u64) -> PathBuf {
+    let host = if host.is_empty() { "host".into() } else { sanitise(host) };
+    PathBuf::from(format!("./pyprof-{host}-{}", utc::compact(start_unix_ns)))
+}
+
+/// `NAME-PID.pb.gz` for the first image of a pid, `NAME-PID.2.pb.gz` for the second.
+pub fn file_name(name: &str, pid: u32, image: u32) -> String {
+    let name = sanitise(name);
+    if image > 1 { format!("{name}-{pid}.{image}.pb.gz") } else { format!("{name}-{pid}.pb.gz") }
+}
+
+/// A name of letters, digits, dots, dashes and underscores that no tool takes for an option or a hidden file.
+pub fn sanitise(name: &str) -> String {
+    let keep = |c: char| if c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-') { c } else { '_' };
+    let mut clean: String = name.chars().take(MAX_NAME_BYTES).map(keep).collect();
+    if clean.starts_with(['.', '-']) {
+        clean.replace_range(..1, "_");
+    }
+    if clean.is_empty() { "python".into() } else { clean }
+}
+
+/// Counts the images of each pid: an exec or a pid that came back must not overwrite the file of the one before.
+#[derive(Default)]
+pub struct ImageNumbers(HashMap<u32, u32>);
+
+impl ImageNumbers {
+    /// 1 for the first image of `pid`, then 2, 3, ...
+    pub fn next(&mut self, pid: u32) -> u32 {
+        let number = self.0.entry(pid).or_insert(0);
+        *number = number.saturating_add(1);
+        *number
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_sanitised() {
+        let long = "x".repeat(300);
+        let rows = [
+            ("app.py", "app.py"),
+            ("", "python"),
+            (".", "_"),
+            ("..", "_."),
+            (".hidden", "_hidden"),
+            ("-rf", "_rf"),
+            ("../../etc/passwd", "_._.._etc_passwd"),
+            ("a b\n\0\x1b[31m", "a_b____31m"),
+            ("\u{1f40d}\u{202e}x", "__x"),
+            ("na\u{ef}ve", "na_ve"),
+            (long.as_str(), &long[..64]),
+        ];
+        for (name, expected) in rows {
+            assert_eq!(sanitise(name), expected, "{name:?}");
+        }
+    }
+
+    #[test]
+    fn second_images_get_a_number() {
+        let mut numbers = ImageNumbers::default();
+        let mut next = |name, pid| file_name(name, pid, numbers.next(pid));
+        assert_eq!(next("app.py", 7), "app.py-7.pb.gz");
+        assert_eq!(next("app.py", 7), "app.py-7.2.pb.gz");
+        assert_eq!(next("other", 7), "other-7.3.pb.gz");
+        assert_eq!(next("app.py", 8), "app.py-8.pb.gz");
+    }
+
+    #[test]
+    fn the_default_directory_names_host_and_time() {
+        let rows = [
+            ("web1", "./pyprof-web1-20261120T231500Z"),
+            ("", "./pyprof-host-20261120T231500Z"),
+            ("../x", "./pyprof-_._x-20261120T231500Z"),
+        ];
+        for (host, expected) in rows {
+            assert_eq!(default_directory(host, 1_795_216_500_000_000_000), PathBuf::from(expected));
+        }
+    }
+}

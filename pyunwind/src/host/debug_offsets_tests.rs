@@ -1,0 +1,272 @@
+//! The tables of real builds give the reference values; everything else is refused, by name and without a panic.
+
+use std::path::PathBuf;
+use std::vec::Vec;
+use std::{env, fs};
+
+use super::{DebugOffsetsError, DebugOffsetsError::*, MAX_BYTES, parse, version};
+use crate::layout::{ABSENT, FRAME_DATASTACK, INSTR_POINTER, LINES_PEP657, Layout};
+
+/// `_Py_DebugOffsets` of a 3.13.0 GIL build, word by word, from that build's own headers.
+const WORDS_3_13_0: [u64; 73] = [
+    u64::from_le_bytes(*b"xdebugpy"),
+    0x30d00f0,
+    0,
+    283320, // runtime_state
+    608,
+    632,
+    194968, // interpreter_state
+    7272,
+    7264,
+    7344,
+    7400,
+    7656,
+    7640,
+    7648,
+    16,
+    7752,
+    0,
+    7768,
+    7760,
+    304, // thread_state
+    0,
+    8,
+    16,
+    72,
+    152,
+    160,
+    232,
+    32,
+    80, // interpreter_frame
+    8,
+    0,
+    56,
+    72,
+    70,
+    208, // code_object
+    112,
+    120,
+    128,
+    136,
+    68,
+    52,
+    96,
+    104,
+    200,
+    16, // pyobject
+    8,
+    416, // type_object
+    24,
+    88,
+    168,
+    32, // tuple_object
+    24,
+    16,
+    40, // list_object
+    24,
+    16,
+    48, // dict_object
+    32,
+    40,
+    24, // float_object
+    16,
+    32, // long_object
+    16,
+    24,
+    40, // bytes_object
+    16,
+    32,
+    64, // unicode_object
+    32,
+    16,
+    40,
+    240, // gc
+    200,
+];
+
+const LAYOUT_3_13_0: Layout = Layout {
+    runtime_interpreters_head: 632,
+    interpreter_next: 7264,
+    interpreter_threads_head: 7344,
+    thread_span: 160,
+    thread_next: 8,
+    thread_interp: 16,
+    thread_frame: 72,
+    thread_thread_id: 152,
+    thread_status: 32,
+    thread_datastack_top: 240,
+    cframe_current: ABSENT,
+    cframe_previous: ABSENT,
+    frame_start: 0,
+    frame_span: 72,
+    frame_code: 0,
+    frame_back: 8,
+    frame_instr: 56,
+    frame_owner: 70,
+    frame_is_entry: ABSENT,
+    code_start: 64,
+    code_span: 128,
+    code_firstlineno: 68,
+    code_filename: 112,
+    code_name: 120,
+    code_qualname: 128,
+    code_linetable: 136,
+    code_version: 92,
+    code_firsttraceable: 184,
+    code_instructions: 200,
+    bytes_size: 16,
+    bytes_data: 32,
+    str_length: 16,
+    str_hash: 24,
+    str_state: 32,
+    str_ascii_data: 40,
+    str_compact_data: 56,
+    object_type: 8,
+    frame_kind: FRAME_DATASTACK,
+    instr_unit: INSTR_POINTER,
+    shim_owner: 3,
+    line_table: LINES_PEP657,
+    minor: 13,
+    reserved: [0; 3],
+};
+
+fn table() -> Vec<u8> {
+    WORDS_3_13_0.iter().flat_map(|word| word.to_le_bytes()).collect()
+}
+
+/// The `.PyRuntime` of an installed 3.13.0, found by its cookie: no ELF reader in this crate.
+fn installed() -> Vec<u8> {
+    let home = PathBuf::from(env::var_os("HOME").expect("HOME is set"));
+    let path = home.join(".pyenv/versions/3.13.0/lib/libpython3.13.so.1.0");
+    let file = fs::read(&path).unwrap_or_else(|error| panic!("the tests need {}: {error}", path.display()));
+    let start = (0..file.len() - MAX_BYTES)
+        .step_by(8)
+        .find(|&at| file[at..].starts_with(b"xdebugpy") && file[at + 10..at + 12] == [0x0d, 0x03])
+        .expect("a table in the file");
+    file[start..start + MAX_BYTES].to_vec()
+}
+
+#[test]
+fn an_installed_build_gives_the_reference_values() {
+    assert_eq!(parse(&installed()), Ok(LAYOUT_3_13_0));
+    assert_eq!(installed()[..table().len()], table());
+    assert_eq!(version(&installed()), Some((0x030d_00f0, false)));
+}
+
+#[test]
+fn each_corruption_is_refused_by_its_own_name() {
+    fn check(word: usize, value: u64, expected: DebugOffsetsError) {
+        let mut table = table();
+        table[word * 8..word * 8 + 8].copy_from_slice(&value.to_le_bytes());
+        assert_eq!(parse(&table), Err(expected), "word {word} = {value:#x}");
+    }
+    let size = |structure, size| BadSize { structure, size };
+    let misaligned = |field, offset| Misaligned { field, offset };
+    let outside = |field, offset, size| OutOfBounds { field, offset, size };
+
+    check(0, 0, BadCookie);
+    check(0, u64::from_le_bytes(*b"xdebugpz"), BadCookie);
+    check(1, 0, UnknownVersion(0));
+    check(1, 0x030c_01f0, UnknownVersion(0x030c_01f0));
+    check(1, 0x0310_00f0, UnknownVersion(0x0310_00f0));
+    check(1, 0x1_030d_00f0, UnknownVersion(0x1_030d_00f0));
+    check(1, 0x030d_00b2, PreRelease(0x030d_00b2));
+    check(2, 1, FreeThreaded(0x030d_00f0));
+    check(2, u64::MAX, FreeThreaded(0x030d_00f0));
+
+    check(3, 0, size("runtime_state", 0));
+    check(6, u64::MAX, size("interpreter_state", u64::MAX));
+    check(19, 0, size("thread_state", 0));
+    check(28, 1 << 16, size("interpreter_frame", 1 << 16));
+    check(34, 0, size("code_object", 0));
+    check(44, 0, size("pyobject", 0));
+    check(64, 0, size("bytes_object", 0));
+    check(67, 0, size("unicode_object", 0));
+
+    check(5, 636, misaligned("runtime_state.interpreters_head", 636));
+    check(5, 283320, outside("runtime_state.interpreters_head", 283320, 283320));
+    check(8, 7265, misaligned("interpreter_state.next", 7265));
+    check(9, u64::MAX - 7, outside("interpreter_state.threads_head", u64::MAX - 7, 194968));
+    check(21, 12, misaligned("thread_state.next", 12));
+    check(22, 304, outside("thread_state.interp", 304, 304));
+    check(23, 300, misaligned("thread_state.current_frame", 300));
+    check(24, 1 << 40, outside("thread_state.thread_id", 1 << 40, 304));
+    check(24, 256, SpanTooLong { structure: "thread_state", bytes: 264 });
+    check(26, 288, outside("thread_state.datastack_top", 296, 304));
+    check(27, 34, misaligned("thread_state.status", 34));
+    check(29, 80, outside("interpreter_frame.previous", 80, 80));
+    check(30, 4, misaligned("interpreter_frame.executable", 4));
+    check(31, 57, misaligned("interpreter_frame.instr_ptr", 57));
+    check(33, 80, outside("interpreter_frame.owner", 80, 80));
+    check(35, 113, misaligned("code_object.filename", 113));
+    check(36, 208, outside("code_object.name", 208, 208));
+    check(37, 1, misaligned("code_object.qualname", 1));
+    check(38, u64::MAX, misaligned("code_object.linetable", u64::MAX));
+    check(39, 70, misaligned("code_object.firstlineno", 70));
+    check(39, 184, outside("code_object.co_version", 208, 208));
+    check(43, 201, misaligned("code_object.co_code_adaptive", 201));
+    check(43, 8, outside("code_object.firsttraceable", u64::MAX, 208));
+    check(45, 16, outside("pyobject.ob_type", 16, 16));
+    check(65, 4, misaligned("bytes_object.ob_size", 4));
+    check(66, 40, outside("bytes_object.ob_sval", 40, 40));
+    check(68, 64, outside("unicode_object.state", 64, 64));
+    check(69, 56, outside("unicode_object.hash", 64, 64));
+    check(70, 56, outside("unicode_object.data", 72, 64));
+}
+
+#[test]
+fn spans_that_the_readers_have_no_room_for_are_refused() {
+    let mut words = WORDS_3_13_0;
+    (words[28], words[31]) = (4096, 256);
+    let table: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    assert_eq!(parse(&table), Err(SpanTooLong { structure: "interpreter_frame", bytes: 264 }));
+    let mut words = WORDS_3_13_0;
+    (words[34], words[38]) = (4096, 1024);
+    let table: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+    assert_eq!(parse(&table), Err(SpanTooLong { structure: "code_object", bytes: 968 }));
+}
+
+#[test]
+fn every_shorter_table_is_refused() {
+    let table = table();
+    for len in 0..table.len() {
+        assert!(matches!(parse(&table[..len]), Err(TooShort { .. })), "{len} bytes");
+    }
+}
+
+#[test]
+fn random_bytes_never_panic_and_never_give_a_layout_that_leads_outside() {
+    // Knuth's MMIX generator: cheap, the same on every run.
+    let mut state = 0x5eed_u64;
+    let mut next = || {
+        state = state.wrapping_mul(6364136223846793005).wrapping_add(1442695040888963407);
+        state >> 16
+    };
+    let mut accepted = 0;
+    for round in 0..100_000 {
+        let mut words = WORDS_3_13_0;
+        // Every other round keeps the head so that the checks behind it are reached.
+        for _ in 0..1 + next() % 6 {
+            let at = (next() % 73) as usize;
+            words[at] = if next() % 2 == 0 { next() % 512 } else { next() << 16 };
+        }
+        if round % 2 == 0 {
+            words[..3].copy_from_slice(&WORDS_3_13_0[..3]);
+        }
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let cut = if round % 16 == 1 { (next() % 600) as usize } else { bytes.len() };
+        let bytes = &bytes[..cut.min(bytes.len())];
+        let _ = version(bytes);
+        if let Ok(layout) = parse(bytes) {
+            accepted += 1;
+            assert!(layout.thread_span <= 256 && layout.frame_span <= 128 && layout.code_span <= 256);
+            assert!(layout.thread_thread_id + 8 <= layout.thread_span);
+            assert!(layout.frame_owner < layout.frame_start + layout.frame_span);
+            assert!(layout.code_linetable + 8 <= layout.code_start + layout.code_span);
+        }
+        let noise: Vec<u8> = (0..1 + next() % 64).flat_map(|_| next().to_le_bytes()).collect();
+        assert!(parse(&noise).is_err());
+    }
+    // Words that no reader uses may hold anything: some tables must still pass, or the test would prove nothing.
+    assert!(accepted > 1_000, "{accepted} accepted");
+}

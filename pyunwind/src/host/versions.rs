@@ -1,0 +1,148 @@
+//! Layouts of CPython 3.8-3.12, GIL builds, 64 bit. From 3.13 on the target carries its own (`debug_offsets`).
+//!
+//! Sources, per version: `Include/internal/pycore_runtime.h` (3.8: `pycore_pystate.h`), `pycore_interp.h`,
+//! `Include/cpython/pystate.h`, `Include/frameobject.h` (3.11+: `Include/internal/pycore_frame.h`),
+//! `Include/cpython/code.h`, `Include/cpython/unicodeobject.h`, `Include/cpython/bytesobject.h`. Each offset was
+//! printed by `offsetof` from the installed headers of that version and is checked again by tests on live interpreters.
+
+use crate::layout::{
+    ABSENT, FRAME_DATASTACK, FRAME_HEAP, INSTR_BYTES, INSTR_POINTER, INSTR_UNITS, LINES_LNOTAB, LINES_PEP626,
+    LINES_PEP657, Layout, NO_SHIM,
+};
+
+/// CPython 3.8: frames are heap objects, `f_lasti` counts bytes.
+const V3_8: Layout = Layout {
+    runtime_interpreters_head: 32,
+    interpreter_next: 0,
+    interpreter_threads_head: 8,
+    thread_span: 184,
+    thread_next: 8,
+    thread_interp: 16,
+    thread_frame: 24,
+    thread_thread_id: 176,
+    thread_status: ABSENT,
+    thread_datastack_top: ABSENT,
+    cframe_current: ABSENT,
+    cframe_previous: ABSENT,
+    frame_start: 24,
+    frame_span: 88,
+    frame_code: 32,
+    frame_back: 24,
+    frame_instr: 104,
+    frame_owner: ABSENT,
+    frame_is_entry: ABSENT,
+    code_start: 40,
+    code_span: 88,
+    code_firstlineno: 40,
+    code_filename: 104,
+    code_name: 112,
+    code_qualname: ABSENT,
+    code_linetable: 120,
+    code_version: ABSENT,
+    code_firsttraceable: ABSENT,
+    code_instructions: ABSENT,
+    bytes_size: 16,
+    bytes_data: 32,
+    str_length: 16,
+    str_hash: 24,
+    str_state: 32,
+    str_ascii_data: 48,
+    str_compact_data: 72,
+    object_type: 8,
+    frame_kind: FRAME_HEAP,
+    instr_unit: INSTR_BYTES,
+    shim_owner: NO_SHIM,
+    line_table: LINES_LNOTAB,
+    minor: 8,
+    reserved: [0; 3],
+};
+
+const V3_9: Layout = Layout { minor: 9, ..V3_8 };
+
+/// CPython 3.10: `f_lasti` counts code units and moved to 96; PEP 626 line tables.
+const V3_10: Layout = Layout {
+    frame_span: 80,
+    frame_instr: 96,
+    instr_unit: INSTR_UNITS,
+    line_table: LINES_PEP626,
+    minor: 10,
+    ..V3_8
+};
+
+/// CPython 3.11: frames in data-stack chunks, reached through `cframe`; `is_entry`, but no shim frames.
+const V3_11: Layout = Layout {
+    runtime_interpreters_head: 40,
+    interpreter_next: 0,
+    interpreter_threads_head: 16,
+    thread_span: 320,
+    thread_next: 8,
+    thread_interp: 16,
+    thread_frame: 56,
+    thread_thread_id: 152,
+    thread_status: ABSENT,
+    thread_datastack_top: 304,
+    cframe_current: 8,
+    cframe_previous: 16,
+    frame_start: 32,
+    frame_span: 40,
+    frame_code: 32,
+    frame_back: 48,
+    frame_instr: 56,
+    frame_owner: 69,
+    frame_is_entry: 68,
+    code_start: 72,
+    code_span: 104,
+    code_firstlineno: 72,
+    code_filename: 112,
+    code_name: 120,
+    code_qualname: 128,
+    code_linetable: 136,
+    code_version: ABSENT,
+    code_firsttraceable: 168,
+    code_instructions: 184,
+    frame_kind: FRAME_DATASTACK,
+    instr_unit: INSTR_POINTER,
+    line_table: LINES_PEP657,
+    minor: 11,
+    ..V3_8
+};
+
+/// CPython 3.12: shim frames on the C stack mark each hop from C into Python; smaller `str`.
+const V3_12: Layout = Layout {
+    interpreter_threads_head: 72,
+    thread_span: 256,
+    thread_thread_id: 136,
+    thread_status: 24,
+    thread_datastack_top: 240,
+    cframe_current: 0,
+    cframe_previous: 8,
+    frame_start: 0,
+    frame_span: 72,
+    frame_code: 0,
+    frame_back: 8,
+    frame_owner: 70,
+    frame_is_entry: ABSENT,
+    code_start: 64,
+    code_span: 120,
+    code_firstlineno: 68,
+    code_version: 92,
+    code_firsttraceable: 176,
+    code_instructions: 192,
+    str_ascii_data: 40,
+    str_compact_data: 56,
+    shim_owner: 3,
+    minor: 12,
+    ..V3_11
+};
+
+/// The layout of CPython 3.`minor`, where a table describes it.
+pub const fn layout(minor: u8) -> Option<Layout> {
+    match minor {
+        8 => Some(V3_8),
+        9 => Some(V3_9),
+        10 => Some(V3_10),
+        11 => Some(V3_11),
+        12 => Some(V3_12),
+        _ => None,
+    }
+}

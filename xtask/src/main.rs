@@ -1,0 +1,45 @@
+//! The project's own chores, in Rust: one enum, one match, one file per command.
+
+mod dist;
+mod run;
+mod setup;
+mod test;
+mod tidy;
+mod util;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+/// What a contributor and the CI both type; a chore that is only a shell line somewhere gets forgotten.
+#[derive(Parser)]
+#[command(name = "cargo xtask", bin_name = "cargo xtask")]
+enum Xtask {
+    /// Find or install the BPF toolchain (a compiler with rust-src, its LLVM, bpf-linker).
+    Setup,
+    /// Build pyprof-bpf and run it, through sudo where that is needed.
+    Run(run::Options),
+    /// Run every test, the ones under real BPF included.
+    Test(test::Options),
+    /// Check the invariants of docs/architecture.md over the sources.
+    Tidy,
+    /// Make one static binary that runs on a host without a compiler or a network.
+    Dist,
+}
+
+fn main() -> ExitCode {
+    let done = match Xtask::parse() {
+        Xtask::Setup => setup::command(),
+        Xtask::Run(options) => run::command(options),
+        Xtask::Test(options) => test::command(options),
+        Xtask::Tidy => tidy::command(),
+        Xtask::Dist => dist::command(),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("xtask: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}

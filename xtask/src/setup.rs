@@ -1,0 +1,45 @@
+//! `cargo xtask setup`: leaves the machine able to build the BPF object, and says what it found, did or misses.
+//!
+//! The result is a small record, `bpf-toolchain.json`, in the workspace's target directory (for profiler-user's build
+//! script) and in the cache (so that a clean checkout is ready at once). As long as the files it names are the ones
+//! that were recorded, there is nothing to do.
+
+mod apt;
+mod compiler;
+mod linker;
+mod record;
+
+use anyhow::Result;
+
+use crate::util::{Workspace, cache_dir};
+pub(crate) use apt::install as apt_install;
+use compiler::Compiler;
+use record::BpfToolchain;
+
+const RECORD: &str = "bpf-toolchain.json";
+
+pub(crate) fn command() -> Result<()> {
+    setup(&Workspace::find()?)
+}
+
+/// The step that `run`, `test` and `dist` share.
+pub(crate) fn setup(workspace: &Workspace) -> Result<()> {
+    let in_target = workspace.target_dir.join(RECORD);
+    let in_cache = cache_dir()?.join(RECORD);
+
+    let known = [&in_target, &in_cache].into_iter().find_map(|file| BpfToolchain::load(file));
+    let (toolchain, news) = match known {
+        Some(toolchain) => (toolchain, "ready"),
+        None => {
+            eprintln!("BPF toolchain: none recorded here yet, looking for a compiler with rust-src");
+            let compiler = Compiler::find_or_install()?;
+            let linker = linker::find_or_build(&compiler)?;
+            (BpfToolchain::new(&compiler, linker)?, "installed and ready")
+        }
+    };
+    // Both are written even when one was read: the other may be missing, or of an older compiler.
+    toolchain.save(&in_target)?;
+    toolchain.save(&in_cache)?;
+    eprintln!("BPF toolchain: {toolchain}: {news}");
+    Ok(())
+}

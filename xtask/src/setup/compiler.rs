@@ -1,0 +1,187 @@
+//! Finding a Rust compiler that can build `core` for the BPF target, and the LLVM it speaks.
+//!
+//! `-Z build-std=core` needs the library's source (rust-src); bpf-linker has to read the compiler's bitcode, so it must
+//! be built against the same LLVM major. Either is missing more often than one would think: a rustup nightly comes
+//! without rust-src, and its LLVM may be newer than any packaged one.
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, anyhow, bail};
+
+use super::{apt, linker};
+use crate::util::{command, home, output, run, which};
+
+/// The name under which Debian's compiler is known to rustup, which is how aya-build calls compilers.
+const DEBIAN_TOOLCHAIN: &str = "pyprof-bpf-debian";
+const DEBIAN_PREFIX: &str = "/usr";
+/// Debian's backport of a recent compiler (made for browsers), then the suite's own for suites where that is recent.
+const DEBIAN_PACKAGES: [[&str; 3]; 2] =
+    [["rustc-web", "cargo-web", "rust-web-src"], ["rustc", "cargo", "rust-src"]];
+
+#[derive(Debug)]
+pub(super) struct Compiler {
+    /// As in `rustup run NAME`.
+    pub(super) toolchain: String,
+    pub(super) release: String,
+    pub(super) llvm: u32,
+    /// Where `bin/llvm-config` of that LLVM is.
+    pub(super) llvm_prefix: PathBuf,
+    sysroot: PathBuf,
+}
+
+/// What `rustc -vV` says.
+#[derive(Debug, PartialEq)]
+struct Version {
+    release: String,
+    llvm: u32,
+}
+
+impl Compiler {
+    pub(super) fn is_nightly(&self) -> bool {
+        self.release.contains("nightly") || self.release.contains("dev")
+    }
+
+    pub(super) fn core_source(&self) -> PathBuf {
+        core_source(&self.sysroot)
+    }
+
+    pub(super) fn dir_in_rustup(&self) -> Result<PathBuf> {
+        let base = match env::var_os("RUSTUP_HOME") {
+            Some(dir) => PathBuf::from(dir),
+            None => home()?.join(".rustup"),
+        };
+        Ok(base.join("toolchains").join(&self.toolchain))
+    }
+
+    pub(super) fn find_or_install() -> Result<Self> {
+        if which("rustup").is_none() {
+            bail!("rustup is not on PATH: install it from https://rustup.rs, or `. ~/.cargo/env`");
+        }
+        let mut toolchains = rustup_toolchains()?;
+        toolchains.retain(|name| name != DEBIAN_TOOLCHAIN);
+        // Stable sort: nightlies first, otherwise rustup's order, which has the default first.
+        toolchains.sort_by_key(|name| !name.starts_with("nightly"));
+        for name in toolchains {
+            match Self::from_rustup(&name) {
+                Ok(compiler) => return Ok(compiler),
+                Err(why) => eprintln!("  rustup toolchain {name}: {why:#}"),
+            }
+        }
+        Self::from_debian().context(
+            "no usable BPF compiler; either `rustup toolchain install nightly --component rust-src` \
+             or Debian's packages rustc-web, cargo-web, rust-web-src must be installable",
+        )
+    }
+
+    fn from_rustup(name: &str) -> Result<Self> {
+        let rustc = || {
+            let mut rustup = command("rustup");
+            rustup.args(["run", name, "rustc"]);
+            rustup
+        };
+        let sysroot = PathBuf::from(output(rustc().args(["--print", "sysroot"]))?.trim());
+        if !core_source(&sysroot).exists() {
+            bail!("no rust-src");
+        }
+        let compiler = Self::with_llvm(name, &output(rustc().arg("-vV"))?, sysroot)?;
+        eprintln!("  rustup toolchain {name}: rustc {} (LLVM {})", compiler.release, compiler.llvm);
+        Ok(compiler)
+    }
+
+    fn from_debian() -> Result<Self> {
+        let prefix = Path::new(DEBIAN_PREFIX);
+        let rustc = prefix.join("bin/rustc");
+        if !(rustc.exists() && prefix.join("bin/cargo").exists() && core_source(prefix).exists()) {
+            eprintln!("  Debian: no {} with its library's source", rustc.display());
+            let offered =
+                || DEBIAN_PACKAGES.iter().find(|packages| packages.iter().all(|p| apt::is_offered(p)));
+            let packages = match offered() {
+                Some(packages) => packages,
+                None => {
+                    apt::update()?;
+                    offered()
+                        .ok_or_else(|| anyhow!("apt offers none of rustc-web, cargo-web, rust-web-src"))?
+                }
+            };
+            apt::install(packages)?;
+        }
+        let compiler =
+            Self::with_llvm(DEBIAN_TOOLCHAIN, &output(command(&rustc).arg("-vV"))?, prefix.into())?;
+        eprintln!("  Debian: {} {} (LLVM {})", rustc.display(), compiler.release, compiler.llvm);
+        // Linking again is harmless, and mends a link that points elsewhere.
+        run(command("rustup").args(["toolchain", "link", DEBIAN_TOOLCHAIN, DEBIAN_PREFIX]))?;
+        Ok(compiler)
+    }
+
+    /// Adds the LLVM of the compiler, installed if apt has it.
+    fn with_llvm(toolchain: &str, verbose_version: &str, sysroot: PathBuf) -> Result<Self> {
+        let Version { release, llvm } = parse_version(verbose_version)
+            .ok_or_else(|| anyhow!("failed to read release and LLVM version from rustc -vV"))?;
+        if !linker::LLVM_MAJORS.contains(&llvm) {
+            let [first, .., last] = linker::LLVM_MAJORS;
+            bail!("rustc {release} has LLVM {llvm}; bpf-linker {} takes {first} to {last}", linker::VERSION);
+        }
+        let llvm_prefix = match find_llvm(llvm) {
+            Some(prefix) => prefix,
+            None => {
+                apt::install(&[&format!("llvm-{llvm}-dev")])?;
+                find_llvm(llvm)
+                    .ok_or_else(|| anyhow!("no llvm-config of LLVM {llvm} after its installation"))?
+            }
+        };
+        Ok(Self { toolchain: toolchain.to_owned(), release, llvm, llvm_prefix, sysroot })
+    }
+}
+
+fn core_source(sysroot: &Path) -> PathBuf {
+    sysroot.join("lib/rustlib/src/rust/library/core/src/lib.rs")
+}
+
+/// Names only: `stable-x86_64-unknown-linux-gnu (active, default)` is one of the lines.
+fn rustup_toolchains() -> Result<Vec<String>> {
+    let list = output(command("rustup").args(["toolchain", "list"]))?;
+    let names = list.lines().filter_map(|line| line.split_whitespace().next());
+    Ok(names.filter(|name| *name != "no").map(str::to_owned).collect())
+}
+
+fn parse_version(verbose: &str) -> Option<Version> {
+    let field = |name: &str| verbose.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    let release = field("release:")?.to_owned();
+    let llvm = field("LLVM version:")?.split('.').next()?.parse().ok()?;
+    Some(Version { release, llvm })
+}
+
+/// Debian's place first, then a `llvm-config` of that major on PATH, whose own answer counts.
+fn find_llvm(major: u32) -> Option<PathBuf> {
+    let debian = PathBuf::from(format!("/usr/lib/llvm-{major}"));
+    // The headers and the linker name of the library come with the -dev package alone, like llvm-config.
+    if debian.join("bin/llvm-config").exists() {
+        return Some(debian);
+    }
+    [format!("llvm-config-{major}"), "llvm-config".to_owned()].iter().find_map(|name| {
+        let config = which(name)?;
+        let ask = |what| output(command(&config).arg(what)).ok();
+        let found: u32 = ask("--version")?.split('.').next()?.parse().ok()?;
+        (found == major).then(|| ask("--prefix")).flatten().map(|prefix| PathBuf::from(prefix.trim()))
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_compilers_own_words_give_release_and_llvm_major() {
+        let check = |text: &str, expected: Option<(&str, u32)>| {
+            let expected = expected.map(|(release, llvm)| Version { release: release.into(), llvm });
+            assert_eq!(parse_version(text), expected, "{text}");
+        };
+        let debian = "rustc 1.96.0 (ac68faa20 2026-05-25) (built from a source tarball)\nbinary: rustc\n\
+                      release: 1.96.0\nLLVM version: 22.1.8\n";
+        check(debian, Some(("1.96.0", 22)));
+        check("release: 1.97.0-nightly\nLLVM version: 23.0\n", Some(("1.97.0-nightly", 23)));
+        check("release: 1.97.0-nightly\n", None);
+        check("", None);
+    }
+}
