@@ -1,7 +1,7 @@
 //! Builds the BPF program with the toolchain that `cargo xtask setup` recorded, for `bpf/` to embed.
 //!
-//! A plain `cargo build` works after one setup: the record is looked for in this build's target directory and then in
-//! the user's cache, where setup leaves a copy.
+//! A plain `cargo build` works after one setup: the record is looked for in this build's target directory and
+//! then in the user's cache, where setup leaves a copy.
 
 use std::env;
 use std::fs;
@@ -36,7 +36,8 @@ fn main() -> Result<()> {
         bail!("{} is gone: run `cargo xtask setup`", record.linker.display());
     }
 
-    // SAFETY: a build script's main is the only thread of its process, so nothing reads the environment meanwhile.
+    // SAFETY: a build script's main is the only thread of its process, so nothing reads the environment
+    // meanwhile.
     unsafe {
         env::set_var("CARGO_TARGET_BPFEL_UNKNOWN_NONE_LINKER", &record.linker);
         if record.rustc_bootstrap {
@@ -88,6 +89,6 @@ fn find_record(out_dir: &Path) -> Result<PathBuf> {
     // OUT_DIR is some levels below the target directory, more of them with `--target`.
     let mut places = out_dir.ancestors().map(Path::to_owned).chain(cache);
     places.find_map(|dir| Some(dir.join(RECORD)).filter(|file| file.is_file())).context(
-        "no BPF toolchain is known here: run `cargo xtask setup` first (or set AYA_BUILD_SKIP=1 for a check without BPF)",
+        "no BPF toolchain is known here: run `cargo xtask setup` first (AYA_BUILD_SKIP=1 checks without BPF)",
     )
 }

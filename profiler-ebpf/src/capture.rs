@@ -91,6 +91,7 @@ fn send_code(memory: &mut impl Memory, scratch: &mut CodeScratch, layout: &Layou
     event.first_line = 0;
     event.lines_total = 0;
     let (mut name_bytes, mut file_bytes, mut lines_bytes) = (0, 0, 0);
+    let mut whole = false;
     match pointers {
         Ok(pointers) => {
             event.first_line = pointers.first_line;
@@ -106,7 +107,9 @@ fn send_code(memory: &mut impl Memory, scratch: &mut CodeScratch, layout: &Layou
             let total = memory.word(pointers.lines.offset(u64::from(layout.bytes_size))).unwrap_or(0);
             let table = pointers.lines.offset(u64::from(layout.bytes_data));
             lines_bytes = below_8192(total.min(MAX_LINES_BYTES as u64));
-            if !read_bytes(data, lines_bytes, table) {
+            // A code object may well have an empty line table; bytes that cannot be read are another matter.
+            whole = total == 0 || read_bytes(data, lines_bytes, table);
+            if !whole {
                 lines_bytes = 0;
             }
             event.lines_total = total.min(u64::from(u32::MAX)) as u32;
@@ -118,7 +121,7 @@ fn send_code(memory: &mut impl Memory, scratch: &mut CodeScratch, layout: &Layou
             event.file = Text { chars: 0, state: 0, bytes: 0, reserved: 0 };
         }
     }
-    if name_bytes == 0 || file_bytes == 0 || lines_bytes == 0 {
+    if name_bytes == 0 || file_bytes == 0 || !whole {
         count(Stat::CodeUnreadable);
     }
     event.lines_bytes = lines_bytes as u32;

@@ -111,11 +111,7 @@ impl CaptureJson {
             duration_seconds: seconds(*duration_ns),
             frequency_hz: *frequency_hz,
             frequency_changes: frequency_changes.iter().map(change).collect(),
-            ticks: Ticks {
-                expected: ticks.expected,
-                delivered: ticks.delivered,
-                on_python: ticks.on_python,
-            },
+            ticks: Ticks { expected: ticks.expected, delivered: ticks.delivered, on_python: ticks.on_python },
             losses: Counters(losses.iter().map(|loss| (loss.name.clone(), loss.count)).collect()),
             own_cost: OwnCost {
                 cpu_ns: own_cost.cpu_ns,

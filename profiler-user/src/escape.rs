@@ -57,7 +57,8 @@ pub fn shell_word(path: &[u8]) -> String {
         format!("'{}'", text.replace('\'', r"'\''"))
     } else {
         // The one quoting in which shells understand escapes.
-        let byte = |byte: &u8| if plain(byte) { char::from(*byte).to_string() } else { format!("\\x{byte:02x}") };
+        let byte =
+            |byte: &u8| if plain(byte) { char::from(*byte).to_string() } else { format!("\\x{byte:02x}") };
         format!("$'{}'", path.iter().map(byte).collect::<String>())
     }
 }

@@ -1,10 +1,12 @@
 //! The frame walk, one frame per [`Walk::step`]: who calls it decides how often (`bpf_loop`, a bounded `for`, a test).
 //!
 //! The thread is stopped while it is read, but the interrupt may fall between two stores of the interpreter. On 3.11
-//! and 3.12 `tstate->cframe` is published before the new cframe's `current_frame` is filled (`Python/ceval.c`,
-//! `_PyEval_EvalFrameDefault`), so the leaf may be left over from an earlier call. Two facts tell: a leaf on the data
-//! stack lies below its top, and the frame through which C entered links to `cframe->previous->current_frame`. Where
-//! either fails, the thread's true leaf is `cframe->previous->current_frame`: the new frame does not run yet.
+//! and 3.12 `tstate->cframe` is published before the new cframe is filled (`Python/ceval.c`, `_PyEval_EvalFrameDefault`;
+//! compilers move both of its pointers behind the publication), so its contents may be left over from an earlier call.
+//! Two facts tell: a leaf on the data stack lies below its top, and the frame through which C entered links to
+//! `cframe->previous->current_frame`. Where either fails, the new frame does not run yet and the thread's leaf is that
+//! of the previous cframe, if that is one: from there on every entry frame is held against the chain of cframes, down
+//! to its root, and a stack that contradicts it is torn.
 
 use crate::code;
 use crate::layout::{ABSENT, FRAME_HEAP, INSTR_BYTES, INSTR_UNITS, Layout, NO_SHIM};
@@ -21,14 +23,28 @@ const WINDOW_BYTES: u64 = 4096;
 /// An index that stands for an instruction pointer outside the code object.
 pub const INDEX_UNKNOWN: i32 = i32::MAX;
 
+/// How far the chain of cframes is still in doubt.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+enum Doubt {
+    /// Nothing to check, or all checked.
+    #[default]
+    None,
+    /// The topmost cframe may not be filled yet.
+    Leaf,
+    /// The topmost cframe was not filled: every link is checked.
+    Everything,
+}
+
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Walk {
     next: Addr,
     /// The data-stack frame read last: its neighbours are worth reading with it.
     last_on_datastack: Addr,
-    /// What the entry frame of the topmost evaluation must link to; NULL once settled.
+    /// The cframe below the one whose frames are being read.
+    cframe: Addr,
+    /// What the next entry frame must link to: `cframe->current_frame`.
     expected: Addr,
-    settled: bool,
+    doubt: Doubt,
     /// Whether the frame read last can be the root of a stack.
     can_be_root: bool,
 }
@@ -39,37 +55,55 @@ pub enum Progress {
     Done(Outcome),
 }
 
+/// What one frame told.
+enum Verdict {
+    Go(Progress),
+    /// The links between frames, or between frames and cframes, do not fit.
+    Contradiction,
+}
+
 impl Walk {
     /// Starts at the leaf of a thread state.
     #[inline(always)]
     pub fn begin(memory: &mut impl Memory, layout: &Layout, thread: &ThreadState) -> Result<Walk, Fault> {
         let mut walk = Walk {
             next: thread.leaf,
-            last_on_datastack: Addr::NULL,
-            expected: Addr::NULL,
-            settled: true,
             can_be_root: layout.frame_kind == FRAME_HEAP,
+            ..Walk::default()
         };
         if layout.cframe_previous != ABSENT {
-            let previous = Addr(memory.word(thread.frame.offset(u64::from(layout.cframe_previous)))?);
+            walk.cframe = thread.frame;
+            walk.descend(memory, layout)?;
             // The root cframe is part of the thread state and is never half-written.
-            if !previous.is_null() {
-                walk.expected = Addr(memory.word(previous.offset(u64::from(layout.cframe_current)))?);
-                walk.settled = false;
+            if !walk.cframe.is_null() {
+                walk.doubt = Doubt::Leaf;
                 if thread.leaf >= thread.datastack_top && thread.leaf < thread.datastack_limit {
-                    walk.restart();
+                    walk.restart(memory, layout)?;
                 }
             }
         }
         Ok(walk)
     }
 
-    /// Goes on from the last settled evaluation.
+    /// Goes one cframe down.
     #[inline(always)]
-    fn restart(&mut self) {
+    fn descend(&mut self, memory: &mut impl Memory, layout: &Layout) -> Result<(), Fault> {
+        self.cframe = Addr(memory.word(self.cframe.offset(u64::from(layout.cframe_previous)))?);
+        self.expected = Addr::NULL;
+        if !self.cframe.is_null() {
+            self.expected = Addr(memory.word(self.cframe.offset(u64::from(layout.cframe_current)))?);
+        }
+        Ok(())
+    }
+
+    /// Goes on from the cframe below the topmost one, trusting nothing.
+    #[inline(always)]
+    fn restart(&mut self, memory: &mut impl Memory, layout: &Layout) -> Result<(), Fault> {
         self.next = self.expected;
-        self.settled = true;
-        self.can_be_root = false;
+        self.doubt = Doubt::Everything;
+        // A thread whose first evaluation is only being set up has no frames at all.
+        self.can_be_root = true;
+        self.descend(memory, layout)
     }
 
     /// Whether nothing is left to read.
@@ -87,14 +121,21 @@ impl Walk {
         sink: &mut impl FrameSink,
     ) -> Progress {
         match self.try_step(memory, layout, sink) {
-            Ok(progress) => progress,
-            Err(Fault) if self.settled => Progress::Done(Outcome::Unreadable),
-            Err(Fault) => {
-                // A leaf that is not settled may be anything; the evaluation below it is sound.
+            Ok(Verdict::Go(progress)) => return progress,
+            // A leaf in doubt may be anything.
+            Ok(Verdict::Contradiction) | Err(Fault) if self.doubt == Doubt::Leaf => {}
+            // From here on nothing vouches for what was read.
+            Ok(Verdict::Contradiction) | Err(Fault) if self.doubt == Doubt::Everything => {
                 sink.clear();
-                self.restart();
-                Progress::More
+                return Progress::Done(Outcome::Torn);
             }
+            Ok(Verdict::Contradiction) => return Progress::Done(Outcome::Torn),
+            Err(Fault) => return Progress::Done(Outcome::Unreadable),
+        }
+        sink.clear();
+        match self.restart(memory, layout) {
+            Ok(()) => Progress::More,
+            Err(Fault) => Progress::Done(Outcome::Torn),
         }
     }
 
@@ -104,15 +145,16 @@ impl Walk {
         memory: &mut impl Memory,
         layout: &Layout,
         sink: &mut impl FrameSink,
-    ) -> Result<Progress, Fault> {
+    ) -> Result<Verdict, Fault> {
         let at = self.next;
         if at.is_null() {
-            if !self.settled {
-                sink.clear();
-                self.restart();
-                return Ok(Progress::More);
-            }
-            return Ok(Progress::Done(if self.can_be_root { Outcome::Complete } else { Outcome::Torn }));
+            let whole = match self.doubt {
+                Doubt::None => self.can_be_root,
+                // The chain ended before any entry frame.
+                Doubt::Leaf => false,
+                Doubt::Everything => self.can_be_root && self.cframe.is_null(),
+            };
+            return Ok(if whole { Verdict::Go(Progress::Done(Outcome::Complete)) } else { Verdict::Contradiction });
         }
         if !at.is_aligned() {
             return Err(Fault);
@@ -131,11 +173,10 @@ impl Walk {
 
         let back = Addr(word(memory, layout.frame_back));
         if back == at {
-            return Ok(Progress::Done(Outcome::Torn));
+            return Ok(Verdict::Contradiction);
         }
-        let mut owner = NO_SHIM;
         if layout.frame_kind != FRAME_HEAP {
-            owner = byte(memory, layout.frame_owner);
+            let owner = byte(memory, layout.frame_owner);
             if owner == OWNED_BY_THREAD {
                 self.last_on_datastack = at;
             }
@@ -146,17 +187,19 @@ impl Walk {
                 byte(memory, layout.frame_is_entry) != 0
             };
             self.can_be_root = entry;
-            if entry && !self.settled {
+            if entry && self.doubt != Doubt::None {
                 if back != self.expected {
-                    sink.clear();
-                    self.restart();
-                    return Ok(Progress::More);
+                    return Ok(Verdict::Contradiction);
                 }
-                self.settled = true;
+                if self.doubt == Doubt::Leaf {
+                    self.doubt = Doubt::None;
+                } else if !self.cframe.is_null() {
+                    self.descend(memory, layout)?;
+                }
             }
             if shim {
                 self.next = back;
-                return Ok(Progress::More);
+                return Ok(Verdict::Go(Progress::More));
             }
         }
         let code = Addr(word(memory, layout.frame_code));
@@ -169,15 +212,14 @@ impl Walk {
                 check
             }
         };
-        let _ = owner;
         self.next = back;
         if !check.phantom {
             let index = index(layout, code, instr);
             if !sink.push(code, check, index) {
-                return Ok(Progress::Done(Outcome::Truncated));
+                return Ok(Verdict::Go(Progress::Done(Outcome::Truncated)));
             }
         }
-        Ok(Progress::More)
+        Ok(Verdict::Go(Progress::More))
     }
 }
 

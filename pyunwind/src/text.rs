@@ -56,23 +56,26 @@ mod tests {
 
     #[test]
     fn the_state_word_splits_as_each_build_packs_it() {
-        // State words as gcc packs the struct of each build: (minor, ob_type, word, expected).
+        // State words as gcc packs the struct of each build, lowest bits first: interned, kind, compact, ascii, then
+        // ready or statically_allocated. (minor, ob_type, word, expected)
         let shape = |kind, compact, ascii| StrShape { kind, compact, ascii };
         let rows = [
-            (8, 8, 0b1_1_1_001_01, shape(1, true, true)),
-            (11, 8, 0b1_0_1_010_00, shape(2, true, false)),
-            (11, 8, 0b1_0_0_100_00, shape(4, false, false)),
-            (12, 8, 0b1_1_1_001_11, shape(1, true, true)),
-            (13, 24, 0b0_0_1_001_10, shape(1, true, false)),
-            (14, 8, 0b0_0_1_100_01, shape(4, true, false)),
-            (14, 24, 0b0_1_1_001_0000_0011, shape(1, true, true)),
+            (8, 8, 0xe5, shape(1, true, true)),
+            (11, 8, 0xa8, shape(2, true, false)),
+            (11, 8, 0x90, shape(4, false, false)),
+            (12, 8, 0xe7, shape(1, true, true)),
+            (13, 24, 0x26, shape(1, true, false)),
+            (14, 8, 0x31, shape(4, true, false)),
+            (14, 24, 0x1903, shape(1, true, true)),
         ];
         for (minor, object_type, state, expected) in rows {
             let layout = Layout { minor, object_type, ..Layout::zeroed() };
             assert_eq!(StrShape::from_state(state, &layout), expected, "3.{minor}, {state:#b}");
             assert!(expected.is_valid());
         }
-        for shape in [shape(0, true, true), shape(3, true, false), shape(2, true, true), shape(7, false, false)] {
+        for shape in
+            [shape(0, true, true), shape(3, true, false), shape(2, true, true), shape(7, false, false)]
+        {
             assert!(!shape.is_valid(), "{shape:?}");
         }
     }

@@ -154,4 +154,20 @@ impl ThreadWalk {
     pub fn best(&self) -> ThreadState {
         self.best
     }
+
+    /// The next thread state of any thread with its thread pointer, for who walks the whole list.
+    pub fn list(&mut self, memory: &mut impl Memory, layout: &Layout) -> Result<Option<(Addr, u64)>, Fault> {
+        loop {
+            let address = self.next;
+            if address.is_null() {
+                // No thread has this pointer, so this only moves on to the next interpreter.
+                match self.step(memory, layout, u64::MAX)? {
+                    WalkStep::End => return Ok(None),
+                    WalkStep::More | WalkStep::Found => continue,
+                }
+            }
+            self.step(memory, layout, u64::MAX)?;
+            return Ok(Some((address, memory.field(u32::from(layout.thread_thread_id)))));
+        }
+    }
 }

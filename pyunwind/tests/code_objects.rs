@@ -35,7 +35,7 @@ impl<F: Fn(u64, &mut [u8]) -> bool> Memory for Reader<F> {
     }
 
     fn load(&mut self, at: Addr, len: u32) -> Result<(), Fault> {
-        assert!(at.is_aligned() && len % 8 == 0 && len <= 256, "the contract of Memory");
+        assert!(at.is_aligned() && len.is_multiple_of(8) && len <= 256, "the contract of Memory");
         self.loaded = vec![0; len as usize];
         if (self.read)(at.0, &mut self.loaded) { Ok(()) } else { Err(Fault) }
     }
@@ -137,7 +137,11 @@ fn strings_decode_as_far_as_they_go() {
         (2, true, b"s\0", 1, "…"),
     ];
     for &(kind, ascii, bytes, chars, expected) in rows {
-        assert_eq!(decode(StrShape { kind, compact: true, ascii }, bytes, chars), expected, "kind {kind} {bytes:x?}");
+        assert_eq!(
+            decode(StrShape { kind, compact: true, ascii }, bytes, chars),
+            expected,
+            "kind {kind} {bytes:x?}"
+        );
     }
 }
 
@@ -165,7 +169,9 @@ fn captured_pieces_make_a_code_object() {
 fn memory_without_a_code_object_is_an_error_by_name() {
     use CodeError::{Malformed, Unreadable};
     let layout = common::layout(12);
-    let read = |at, read: &dyn Fn(u64, &mut [u8]) -> bool| CodeObject::read(&mut Reader::new(read), &layout, Addr(at));
+    let read = |at, read: &dyn Fn(u64, &mut [u8]) -> bool| {
+        CodeObject::read(&mut Reader::new(read), &layout, Addr(at))
+    };
     let fill = |byte: u8| {
         move |_: u64, into: &mut [u8]| {
             into.fill(byte);

@@ -114,22 +114,40 @@ fn tables_that_no_interpreter_writes_end_in_a_named_answer() {
         (LINES_PEP657, 7, &[], WHOLE, &[(-1, At(7)), (0, NoLine), (i32::MAX, NoLine)]),
         (LINES_PEP657, 7, &[], CUT, &[(0, Unknown), (i32::MAX, Unknown)]),
         // lnotab: repeated entries at one offset add up, deltas are signed, a half pair does not count.
-        (LINES_LNOTAB, 10, &[2, 127, 0, 127, 2, 0x80, 4], WHOLE, &[
-            (0, At(10)), (1, At(264)), (2, At(136)), (9, At(136)),
-        ]),
+        (
+            LINES_LNOTAB,
+            10,
+            &[2, 127, 0, 127, 2, 0x80, 4],
+            WHOLE,
+            &[(0, At(10)), (1, At(264)), (2, At(136)), (9, At(136))],
+        ),
         (LINES_LNOTAB, 10, &[2, 1, 4, 1], CUT, &[(0, At(10)), (2, At(11)), (3, Unknown)]),
         (LINES_LNOTAB, 10, &[2, 0x80, 2, 127, 2, 0], WHOLE, &[(0, At(10)), (1, NoLine), (2, At(9))]),
         // PEP 626: -128 leaves the running line alone; empty ranges cover nothing but count.
-        (LINES_PEP626, 10, &[2, 1, 2, 0x80, 0, 3, 2, 0, 9], WHOLE, &[
-            (0, At(11)), (1, NoLine), (2, At(14)), (3, NoLine),
-        ]),
+        (
+            LINES_PEP626,
+            10,
+            &[2, 1, 2, 0x80, 0, 3, 2, 0, 9],
+            WHOLE,
+            &[(0, At(11)), (1, NoLine), (2, At(14)), (3, NoLine)],
+        ),
         (LINES_PEP626, 10, &[2, 1, 2], CUT, &[(0, At(11)), (1, Unknown)]),
         (LINES_PEP626, 1, &[2, 0x81, 2, 127], WHOLE, &[(0, NoLine), (1, At(1))]),
         // PEP 657: the line is kept over "none", and lengths are code units.
-        (LINES_PEP657, 10, &[NEXT | 1, 0, 0, NONE | 2, SAME, 0, 0], WHOLE, &[
-            (0, At(11)), (1, At(11)), (2, NoLine), (4, NoLine), (5, At(11)), (6, NoLine),
-        ]),
-        (LINES_PEP657, 10, &[BY, 0x0a << 1, LONG, 0x03, 0, 0, 0], WHOLE, &[(0, At(20)), (1, At(19)), (2, NoLine)]),
+        (
+            LINES_PEP657,
+            10,
+            &[NEXT | 1, 0, 0, NONE | 2, SAME, 0, 0],
+            WHOLE,
+            &[(0, At(11)), (1, At(11)), (2, NoLine), (4, NoLine), (5, At(11)), (6, NoLine)],
+        ),
+        (
+            LINES_PEP657,
+            10,
+            &[BY, 0x0a << 1, LONG, 0x03, 0, 0, 0],
+            WHOLE,
+            &[(0, At(20)), (1, At(19)), (2, NoLine)],
+        ),
         // A cut in the columns costs nothing, one in the line costs that entry and what follows.
         (LINES_PEP657, 10, &[SAME, 0, 0, NEXT], CUT, &[(0, At(10)), (1, At(11)), (2, Unknown)]),
         (LINES_PEP657, 10, &[SAME, 0, 0, BY], CUT, &[(0, At(10)), (1, Unknown), (2, Unknown)]),
@@ -139,10 +157,20 @@ fn tables_that_no_interpreter_writes_end_in_a_named_answer() {
         (LINES_PEP657, 10, endless, WHOLE, &[(0, Unknown), (1, Unknown), (-1, At(10))]),
         (LINES_PEP657, 10, &[BY, 0x7e, 0x7f, 0x7f, 0x7f, 0x7f, 0x3f], WHOLE, &[(0, Unknown)]),
         // Huge deltas: line numbers beyond a C int are none, and sums do not wrap.
-        (LINES_PEP657, i32::MAX, &[NEXT, 0, 0, SAME], WHOLE, &[(-1, At(i32::MAX as u32)), (0, NoLine), (1, NoLine)]),
-        (LINES_PEP657, 1, &[BY, 0x7e, 0x7f, 0x7f, 0x7f, 0x7f, 3, BY, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 3], WHOLE, &[
-            (0, NoLine), (1, At(1)),
-        ]),
+        (
+            LINES_PEP657,
+            i32::MAX,
+            &[NEXT, 0, 0, SAME],
+            WHOLE,
+            &[(-1, At(i32::MAX as u32)), (0, NoLine), (1, NoLine)],
+        ),
+        (
+            LINES_PEP657,
+            1,
+            &[BY, 0x7e, 0x7f, 0x7f, 0x7f, 0x7f, 3, BY, 0x7f, 0x7f, 0x7f, 0x7f, 0x7f, 3],
+            WHOLE,
+            &[(0, NoLine), (1, At(1))],
+        ),
         (LINES_PEP657, i32::MIN, &[BY, 3], WHOLE, &[(-1, NoLine), (0, NoLine)]),
         // Bytes that belong to no entry; a kind from a layout that does not exist.
         (LINES_PEP657, 10, &[0, 0x7f, NEXT], WHOLE, &[(0, At(10)), (1, At(11))]),

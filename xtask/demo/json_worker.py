@@ -36,7 +36,7 @@ def consume(jobs):
 def produce(jobs):
     number = 0
     while True:
-        for _ in range(40):
+        for _ in range(240):
             number += 1
             jobs.put(make_job(number))
         time.sleep(0.1)

@@ -1,7 +1,7 @@
 //! `cargo xtask dist`: one static binary for hosts that have neither a compiler nor a network.
 //!
-//! The C library is glibc, linked in: unlike musl it needs no second standard library from rustup. The product looks up
-//! no users and no host names, so nothing of glibc is loaded at run time.
+//! The C library is glibc, linked in: unlike musl it needs no second standard library from rustup. The
+//! product looks up no users and no host names, so nothing of glibc is loaded at run time.
 
 use std::ffi::CStr;
 use std::fs;
@@ -19,8 +19,9 @@ pub(crate) fn command() -> Result<()> {
     let target = format!("{arch}-unknown-linux-gnu");
 
     let mut cargo = workspace.cargo();
-    // With --target, the flags are for the binary alone: proc macros cannot be linked statically. The strip is an
-    // option and no variable, because a variable would reach the build of the BPF object, whose BTF must stay.
+    // With --target, the flags are for the binary alone: proc macros cannot be linked statically. The strip
+    // is an option and no variable, because a variable would reach the build of the BPF object, whose BTF
+    // must stay.
     cargo.args(["build", "--release", "--package", "profiler-user", "--target", &target]);
     cargo.args(["--config", "profile.release.strip=\"debuginfo\""]);
     cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
@@ -45,7 +46,8 @@ pub(crate) fn command() -> Result<()> {
     Ok(())
 }
 
-/// In the format of `sha256sum --check`, with the bare name, so that it can be checked wherever both are copied.
+/// In the format of `sha256sum --check`, with the bare name, so that it can be checked wherever both are
+/// copied.
 fn write_checksum(dir: &Path, name: &str) -> Result<()> {
     let line = output(util::command("sha256sum").arg(name).current_dir(dir))?;
     let file = dir.join(format!("{name}.sha256"));

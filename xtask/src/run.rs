@@ -32,7 +32,7 @@ pub(crate) fn command(options: Options) -> Result<()> {
         demo::start(&workspace)?;
     }
     eprintln!("$ {}", display(&profiler));
-    // exec, not spawn: signals and the exit status then need no forwarding, and the demo's processes, whose parent
-    // this process stays, end when the profiler does.
+    // exec, not spawn: signals and the exit status then need no forwarding, and the demo's processes, whose
+    // parent this process stays, end when the profiler does.
     Err(profiler.exec()).with_context(|| format!("failed to start {}", display(&profiler)))
 }

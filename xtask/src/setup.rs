@@ -1,8 +1,9 @@
-//! `cargo xtask setup`: leaves the machine able to build the BPF object, and says what it found, did or misses.
+//! `cargo xtask setup`: leaves the machine able to build the BPF object, and says what it found, did or
+//! misses.
 //!
-//! The result is a small record, `bpf-toolchain.json`, in the workspace's target directory (for profiler-user's build
-//! script) and in the cache (so that a clean checkout is ready at once). As long as the files it names are the ones
-//! that were recorded, there is nothing to do.
+//! The result is a small record, `bpf-toolchain.json`, in the workspace's target directory (for
+//! profiler-user's build script) and in the cache (so that a clean checkout is ready at once). As long as the
+//! files it names are the ones that were recorded, there is nothing to do.
 
 mod apt;
 mod compiler;

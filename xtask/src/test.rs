@@ -58,8 +58,8 @@ pub(crate) fn command(options: Options) -> Result<()> {
     environment(&mut host, &workspace, tier, &joined);
     run(&mut host).context("host tests failed")?;
 
-    // Release, since the readers work through millions of samples; one thread, since the tests load two cores by
-    // themselves and count on their share of the machine.
+    // Release, since the readers work through millions of samples; one thread, since the tests load two cores
+    // by themselves and count on their share of the machine.
     let mut live = workspace.cargo();
     live.args(["test", "--release", "--package", END_TO_END]).args(filter).args(["--", "--test-threads=1"]);
     environment(&mut live, &workspace, tier, &joined);

@@ -1,4 +1,5 @@
-//! `cargo xtask tidy`: the invariants of docs/architecture.md, checked over the sources, so that they stay true.
+//! `cargo xtask tidy`: the invariants of docs/architecture.md, checked over the sources, so that they stay
+//! true.
 
 mod rules;
 mod source;
@@ -142,6 +143,7 @@ mod tests {
             ("pyunwind/src/step.rs", "#[cfg(test)]\nmod tests {\n    use std::vec::Vec;\n}", &[]),
             ("pyunwind/src/step.rs", "#[cfg(test)]\nextern crate std;\nuse std::vec::Vec;", &[4]),
             ("pyunwind/tests/live.rs", "use std::vec::Vec;", &[]),
+            ("pyunwind/src/step_tests.rs", "use std::vec::Vec;", &[]),
             ("profiler-ebpf/src/main.rs", "const NAME: &str = \"3.11\";", &[2]),
             ("profiler-ebpf/src/main.rs", "// as of 3.11", &[]),
             ("profiler-ebpf/src/main.rs", "let v = x.3.0; let y = 13.5;", &[2]),

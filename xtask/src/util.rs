@@ -18,7 +18,8 @@ pub(crate) struct Workspace {
 }
 
 impl Workspace {
-    /// Asks cargo instead of guessing: the target directory may come from an option, the environment or a config file.
+    /// Asks cargo instead of guessing: the target directory may come from an option, the environment or a
+    /// config file.
     pub(crate) fn find() -> Result<Self> {
         let json = output(cargo().args(["metadata", "--no-deps", "--format-version", "1"]))?;
         let metadata: serde_json::Value =
@@ -51,8 +52,8 @@ fn cargo() -> Command {
     command(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
 }
 
-/// A command without what `cargo run` put into our environment: its library path would otherwise reach other compilers
-/// and the interpreters of the tests.
+/// A command without what `cargo run` put into our environment: its library path would otherwise reach other
+/// compilers and the interpreters of the tests.
 pub(crate) fn command(program: impl AsRef<OsStr>) -> Command {
     let mut command = Command::new(program);
     for (key, _) in env::vars_os() {

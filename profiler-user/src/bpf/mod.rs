@@ -11,7 +11,7 @@ mod tables;
 pub use clock::{Clock, CpuTicks};
 pub use load::{Bpf, LoadOptions};
 pub use rings::{Record, Rings};
-pub use stats::Stats;
+pub use stats::{Counters, Stats};
 pub use tables::Tables;
 
 #[derive(Debug, thiserror::Error)]
@@ -36,4 +36,18 @@ pub enum BpfError {
     LayoutsFull(u32),
     #[error("failed to wait on a ring: {0}")]
     Ring(std::io::Error),
+}
+
+impl BpfError {
+    /// Whether the kernel said no (EPERM, EACCES), rather than that something is wrong.
+    pub fn is_refusal(&self) -> bool {
+        let mut source: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = source {
+            if let Some(io) = error.downcast_ref::<std::io::Error>() {
+                return matches!(io.raw_os_error(), Some(libc::EPERM | libc::EACCES));
+            }
+            source = error.source();
+        }
+        false
+    }
 }

@@ -1,7 +1,5 @@
 //! The two rings, read in causal order: a sample is handed on only when every lifecycle event before it has been.
 
-use std::os::fd::{AsRawFd, RawFd};
-
 use aya::maps::{MapData, RingBuf};
 use profiler_common::event::{KIND_CODE, KIND_LINES, KIND_SAMPLE, VERSION};
 use profiler_common::{CodeEvent, EventHeader, Frame, LinesEvent, ProcessEvent, SampleEvent};
@@ -16,23 +14,13 @@ pub enum Record<'a> {
     Lines(&'a LinesEvent, &'a [u8]),
 }
 
-struct Fd(RawFd);
-
-impl AsRawFd for Fd {
-    fn as_raw_fd(&self) -> RawFd {
-        self.0
-    }
-}
-
 pub struct Rings {
-    lifecycle: RingBuf<MapData>,
-    samples: RingBuf<MapData>,
+    lifecycle: AsyncFd<RingBuf<MapData>>,
+    samples: AsyncFd<RingBuf<MapData>>,
     /// A record read too early: it waits for lifecycle events that may precede it.
     early: Option<Vec<u64>>,
     /// Records that were not understood.
     pub malformed: u64,
-    wait_lifecycle: AsyncFd<Fd>,
-    wait_samples: AsyncFd<Fd>,
 }
 
 /// The records are 8-aligned in the ring, and so are ours.
@@ -76,12 +64,13 @@ pub fn parse(bytes: &[u8]) -> Option<Record<'_>> {
 
 impl Rings {
     pub(super) fn new(lifecycle: RingBuf<MapData>, samples: RingBuf<MapData>) -> Result<Rings, BpfError> {
-        let wait = |fd: RawFd| AsyncFd::new(Fd(fd)).map_err(BpfError::Ring);
+        let watch = |ring: RingBuf<MapData>| {
+            // SAFETY: the ring owns its map's descriptor, which stays open and the same until the ring is dropped.
+            unsafe { AsyncFd::register(ring) }.map_err(|error| BpfError::Ring(error.into()))
+        };
         Ok(Rings {
-            wait_lifecycle: wait(lifecycle.as_raw_fd())?,
-            wait_samples: wait(samples.as_raw_fd())?,
-            lifecycle,
-            samples,
+            lifecycle: watch(lifecycle)?,
+            samples: watch(samples)?,
             early: None,
             malformed: 0,
         })
@@ -90,15 +79,15 @@ impl Rings {
     /// Waits until a program asked for a reader.
     pub async fn readable(&self) -> Result<(), BpfError> {
         tokio::select! {
-            ready = self.wait_lifecycle.readable() => ready.map_err(BpfError::Ring)?.clear_ready(),
-            ready = self.wait_samples.readable() => ready.map_err(BpfError::Ring)?.clear_ready(),
+            ready = self.lifecycle.readable() => ready.map_err(BpfError::Ring)?.clear_ready(),
+            ready = self.samples.readable() => ready.map_err(BpfError::Ring)?.clear_ready(),
         }
         Ok(())
     }
 
     /// Hands on every lifecycle event that is there.
     pub fn lifecycle(&mut self, mut handle: impl FnMut(&ProcessEvent)) {
-        while let Some(item) = self.lifecycle.next() {
+        while let Some(item) = self.lifecycle.get_mut().next() {
             match split::<ProcessEvent>(&item) {
                 Some((event, _)) if event.header.version == VERSION => handle(event),
                 _ => self.malformed += 1,
@@ -121,7 +110,7 @@ impl Rings {
             }
         }
         for _ in 0..most {
-            let Some(item) = self.samples.next() else { return false };
+            let Some(item) = self.samples.get_mut().next() else { return false };
             let late = header(&item).is_some_and(|head| head.kind == KIND_SAMPLE && head.time_ns > until_ns);
             if late {
                 let mut copy = vec![0u64; item.len().div_ceil(8)];

@@ -61,7 +61,9 @@ fn refuse_terminal(output: &Path) -> Result<(), String> {
         return Err("--output: the name is empty".into());
     }
     if output == Path::new("-") {
-        return Err("--output -: profiles are binary and go to a directory, never to a terminal or pipe".into());
+        return Err(
+            "--output -: profiles are binary and go to a directory, never to a terminal or pipe".into()
+        );
     }
     let Ok(metadata) = output.metadata() else { return Ok(()) };
     if metadata.is_dir() {

@@ -43,11 +43,10 @@ fn what_is_typed_becomes_what_is_needed_with_and_without_the_command() {
         ("-p 7 --pid 3 -p 7", RecordOptions { pids: vec![3, 7], ..default() }),
         ("-p 4194304", RecordOptions { pids: vec![4_194_304], ..default() }),
         ("-o /nowhere/x", RecordOptions { output: Some(PathBuf::from("/nowhere/x")), ..default() }),
-        ("--max-cpu 0.5 --max-memory 64", RecordOptions {
-            max_cpu_percent: 0.5,
-            max_memory_bytes: 64 << 20,
-            ..default()
-        }),
+        (
+            "--max-cpu 0.5 --max-memory 64",
+            RecordOptions { max_cpu_percent: 0.5, max_memory_bytes: 64 << 20, ..default() },
+        ),
         ("-q", RecordOptions { quiet: true, ..default() }),
         ("-v", RecordOptions { verbose: true, ..default() }),
     ];
@@ -111,7 +110,10 @@ fn nasty_arguments_are_usage_errors() {
     ];
     for args in rows {
         let stop = parse_bytes(args).expect_err("a usage error");
-        assert!(stop.exit == Exit::Usage && stop.to_stderr && stop.message.ends_with('\n'), "{args:?}: {stop:?}");
+        assert!(
+            stop.exit == Exit::Usage && stop.to_stderr && stop.message.ends_with('\n'),
+            "{args:?}: {stop:?}"
+        );
     }
     assert_eq!(parse([]), parse_text(""), "not even the program's name");
 }
@@ -124,7 +126,9 @@ fn help_lists_options_and_exit_codes_and_version_is_a_version() {
         for exit in Exit::ALL {
             assert!(stop.message.contains(exit.meaning()), "{args}: {exit:?}");
         }
-        for option in ["--duration", "--frequency", "--rate", "--pid", "--output", "--max-cpu", "--max-memory"] {
+        for option in
+            ["--duration", "--frequency", "--rate", "--pid", "--output", "--max-cpu", "--max-memory"]
+        {
             assert!(stop.message.contains(option), "{args}: {option}\n{}", stop.message);
         }
     }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 /// Samples every CPython process on this host, from outside, and writes one pprof per process.
 #[derive(Parser, Debug)]
-#[command(name = "pyprof-bpf", version, after_help = Exit::HELP, args_conflicts_with_subcommands = true)]
+#[command(name = "pyprof-bpf", bin_name = "pyprof-bpf", version, after_help = Exit::HELP,
+          args_conflicts_with_subcommands = true)]
 pub(super) struct Typed {
     #[command(subcommand)]
     pub(super) command: Option<TypedCommand>,

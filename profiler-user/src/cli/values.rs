@@ -22,7 +22,7 @@ pub(super) fn duration(text: &str) -> Result<Duration, String> {
         "ms" => 0.001,
         "m" => 60.0,
         "h" => 3600.0,
-        _ => return Err("the unit is one of ms, s, m, h".into()),
+        _ => return Err("not a number with one of the units ms, s, m, h, or none".into()),
     };
     let seconds = decimal(number)? * unit_seconds;
     if seconds < MIN_DURATION_SECONDS {
@@ -95,7 +95,8 @@ mod tests {
 
     #[test]
     fn percents() {
-        let rows = [("5", Some(5.0)), ("0.5%", Some(0.5)), ("0", None), ("NaN", None), ("-5", None), ("", None)];
+        let rows =
+            [("5", Some(5.0)), ("0.5%", Some(0.5)), ("0", None), ("NaN", None), ("-5", None), ("", None)];
         for (text, expected) in rows {
             assert_eq!(percent(text).ok(), expected, "{text:?}");
         }

@@ -35,7 +35,8 @@ pub fn pprof_to(profile: &Profile, capture: &CaptureMeta, writer: impl Write) ->
     let used = Used::find(profile);
     let labels = LabelKeys::new(&mut strings);
     let pid = i64::from(profile.process().pid);
-    let samples = profile.samples().map(|sample| encode_sample(profile, &used, &labels, pid, &mut strings, sample));
+    let samples =
+        profile.samples().map(|sample| encode_sample(profile, &used, &labels, pid, &mut strings, sample));
     out.batches(samples, |sample| schema::Profile { sample, ..Default::default() })?;
 
     let locations = used.locations.kept().map(|(index, id)| {
@@ -69,7 +70,8 @@ fn head<'a>(
     comments: &'a [String],
     strings: &mut Strings<'a>,
 ) -> schema::Profile {
-    let mut value_type = |name, unit| schema::ValueType { r#type: strings.index(name), unit: strings.index(unit) };
+    let mut value_type =
+        |name, unit| schema::ValueType { r#type: strings.index(name), unit: strings.index(unit) };
     let samples = value_type("samples", "count");
     let cpu = value_type("cpu", "nanoseconds");
     let process = profile.process();
@@ -113,7 +115,8 @@ fn comments(profile: &Profile, capture: &CaptureMeta) -> Vec<String> {
         comments.push(format!("frequency: {} Hz after {seconds:.1} s", change.frequency_hz));
     }
     let outcomes = profile.outcomes().filter(|(_, total)| total.samples > 0);
-    comments.extend(outcomes.map(|(outcome, total)| format!("outcome {}: {}", outcome.name(), total.samples)));
+    comments
+        .extend(outcomes.map(|(outcome, total)| format!("outcome {}: {}", outcome.name(), total.samples)));
     if profile.dropped().samples > 0 {
         comments.push(format!("loss memory_cap (this process): {}", profile.dropped().samples));
     }

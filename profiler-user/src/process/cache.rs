@@ -60,7 +60,9 @@ impl FactsCache {
         }
         let known = match located.read().map_err(ElfError::from).and_then(|file| ElfFacts::read(&file)) {
             Ok(facts) => Some(Arc::new(facts)),
-            Err(ElfError::File(super::file::FileError::Open(error) | super::file::FileError::Read(error))) => {
+            Err(ElfError::File(
+                super::file::FileError::Open(error) | super::file::FileError::Read(error),
+            )) => {
                 // May work the next time.
                 return Err(ElfError::File(super::file::FileError::Read(error)));
             }

@@ -143,7 +143,7 @@ impl<'f> Elf<'f> {
             let start = name_end.checked_next_multiple_of(align)?;
             let end = start.checked_add(id_bytes)?;
             let id = rest.get(start..end)?;
-            if u32_at(rest, 8) == libc::NT_GNU_BUILD_ID as u32 && rest.get(12..name_end)? == b"GNU\0" {
+            if u32_at(rest, 8) == NT_GNU_BUILD_ID && rest.get(12..name_end)? == b"GNU\0" {
                 return (1..=MAX_BUILD_ID_BYTES).contains(&id.len()).then(|| id.into());
             }
             rest = rest.get(end.checked_next_multiple_of(align)?..)?;
@@ -169,8 +169,9 @@ impl<'f> Elf<'f> {
             }
         }
         let name = |index| self.string(dynamic.strings, dynamic.strings_bytes, index);
-        self.soname = soname.and_then(name);
-        self.needed = needed.into_iter().filter_map(name).collect();
+        let soname = soname.and_then(name);
+        let needed = needed.into_iter().filter_map(name).collect();
+        (self.soname, self.needed) = (soname, needed);
         if dynamic.symbols != 0 && dynamic.strings != 0 {
             self.dynamic = Some(dynamic);
         }
@@ -231,6 +232,8 @@ const HOST_MACHINE: u32 = libc::EM_X86_64 as u32;
 #[cfg(target_arch = "aarch64")]
 const HOST_MACHINE: u32 = libc::EM_AARCH64 as u32;
 
+const NT_GNU_BUILD_ID: u32 = 3;
+pub(super) const SHT_SYMTAB: u32 = 2;
 const DT_NULL: u64 = 0;
 const DT_NEEDED: u64 = 1;
 const DT_HASH: u64 = 4;

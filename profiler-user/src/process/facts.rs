@@ -84,7 +84,9 @@ fn runtime(elf: &Elf<'_>) -> Runtime {
 }
 
 fn pypy(elf: &Elf<'_>, symbols: &Symbols<'_, '_>) -> Option<String> {
-    let soname = elf.soname.as_deref().filter(|name| name.starts_with("libpypy"));
+    // Builds without a soname exist; then the small program that needs the library tells.
+    let mut names = elf.soname.iter().chain(&elf.needed).map(String::as_str);
+    let soname = names.find(|name| name.starts_with("libpypy"));
     if soname.is_none() && !symbols.has("pypy_execute_source") && !symbols.has("pypy_main_startup") {
         return None;
     }

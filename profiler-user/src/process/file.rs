@@ -82,7 +82,10 @@ impl Located {
         let path = format!("/proc/self/fd/{}\0", self.path_only.as_raw_fd());
         // SAFETY: NUL-terminated by the line above. The link leads to the very object that was examined.
         let fd = unsafe {
-            libc::open(path.as_ptr().cast(), libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY)
+            libc::open(
+                path.as_ptr().cast(),
+                libc::O_RDONLY | libc::O_CLOEXEC | libc::O_NONBLOCK | libc::O_NOCTTY,
+            )
         };
         if fd < 0 {
             return Err(FileError::Open(io::Error::last_os_error()));

@@ -55,10 +55,6 @@ impl Maps {
     pub fn iter(&self) -> impl Iterator<Item = Mapping<'_>> {
         self.text.split(|&byte| byte == b'\n').take(MAX_LINES).filter_map(parse)
     }
-
-    pub fn is_empty(&self) -> bool {
-        self.text.is_empty()
-    }
 }
 
 fn read_bounded(path: &str) -> io::Result<Vec<u8>> {
@@ -127,15 +123,19 @@ mod tests {
     fn lines_parse_or_are_left_out() {
         fn check(line: &str, expected: Option<(u64, u64, u64, u64, &str)>) {
             let found = parse(line.as_bytes());
-            let found = found
-                .map(|it| (it.start, it.limit, it.offset, it.inode, String::from_utf8_lossy(it.path).into_owned()));
+            let found = found.map(|it| {
+                (it.start, it.limit, it.offset, it.inode, String::from_utf8_lossy(it.path).into_owned())
+            });
             let expected = expected.map(|(a, b, c, d, path)| (a, b, c, d, path.to_owned()));
             assert_eq!(found, expected, "{line}");
         }
         check("1000-2000 r-xp 00003000 fe:00 77     /a b", Some((0x1000, 0x2000, 0x3000, 77, "/a b")));
         check("1000-2000 r-xp 00003000 fe:00 77", Some((0x1000, 0x2000, 0x3000, 77, "")));
         check("1000-2000 rw-p 0 00:00 0 [heap]", Some((0x1000, 0x2000, 0, 0, "[heap]")));
-        check("1000-2000 r-xp 0 00:01 9 /x\\012y (deleted)", Some((0x1000, 0x2000, 0, 9, "/x\\012y (deleted)")));
+        check(
+            "1000-2000 r-xp 0 00:01 9 /x\\012y (deleted)",
+            Some((0x1000, 0x2000, 0, 9, "/x\\012y (deleted)")),
+        );
         check(
             "ffffffffff600000-ffffffffff601000 --xp 0 00:00 0 [vsyscall]",
             Some((0xffff_ffff_ff60_0000, 0xffff_ffff_ff60_1000, 0, 0, "[vsyscall]")),

@@ -2,7 +2,7 @@
 
 use pyunwind::{Addr, Fault, Memory};
 
-const FIELD_BYTES: usize = 256;
+const FIELD_BYTES: usize = 512;
 const FRAME_BYTES: usize = 256;
 
 /// Reads of one process; [`Memory`] for the unwinder, [`ProcessMemory::read`] for everybody else.
@@ -80,7 +80,7 @@ mod tests {
         assert_eq!((memory.field(16), memory.field(24)), (3, 4));
         assert_eq!(memory.load_frame(at, 16, true), Ok(()));
         assert_eq!((memory.frame_field(8), memory.frame_field(u32::MAX)), (2, 0));
-        assert_eq!(memory.load(at, 512), Err(Fault));
+        assert_eq!(memory.load(at, 4096), Err(Fault));
         for bad in [Addr::NULL, Addr(8), Addr(u64::MAX - 3), Addr(1 << 63)] {
             assert_eq!(memory.word(bad), Err(Fault));
         }

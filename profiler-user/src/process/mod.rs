@@ -10,6 +10,7 @@ pub mod maps;
 pub mod memory;
 pub mod name;
 pub mod open;
+pub mod own;
 pub mod python;
 pub mod scan;
 mod symbols;

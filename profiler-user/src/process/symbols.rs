@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use super::elf::{Elf, u32_at, u64_at};
+use super::elf::{Elf, SHT_SYMTAB, u32_at, u64_at};
 
 /// A hash chain of a sane file has a handful of entries.
 const MAX_CHAIN: u32 = 4_096;
@@ -129,7 +129,7 @@ fn defined(entry: &[u8]) -> Option<Symbol> {
 /// the symbols compares numbers only.
 pub(super) fn static_symbols(elf: &Elf<'_>, names: &[&'static str]) -> HashMap<&'static str, Symbol> {
     let mut found = HashMap::new();
-    let Some(table) = elf.sections.iter().find(|section| section.kind == libc::SHT_SYMTAB) else {
+    let Some(table) = elf.sections.iter().find(|section| section.kind == SHT_SYMTAB) else {
         return found;
     };
     let Some(strings) = elf.sections.get(table.link as usize) else { return found };

@@ -108,18 +108,17 @@ fn unique_version(elf: &Elf<'_>, major: u8, minor: impl Fn(u8) -> bool) -> Optio
     };
     let mut found: Option<Version> = None;
     let mut ambiguous = false;
-    let scanned =
-        elf.file.scan(offset, bytes.min(MAX_STRINGS_BYTES), MAX_VERSION_CHARS + 1, |_, chunk| {
-            for (end, _) in chunk.iter().enumerate().filter(|(_, byte)| **byte == 0) {
-                let start = end.saturating_sub(MAX_VERSION_CHARS);
-                let Some(version) = version_at_end(&chunk[start..end], major) else { continue };
-                if minor(version.minor) {
-                    ambiguous |= found.is_some_and(|other| other != version);
-                    found = Some(version);
-                }
+    let scanned = elf.file.scan(offset, bytes.min(MAX_STRINGS_BYTES), MAX_VERSION_CHARS + 1, |_, chunk| {
+        for (end, _) in chunk.iter().enumerate().filter(|(_, byte)| **byte == 0) {
+            let start = end.saturating_sub(MAX_VERSION_CHARS);
+            let Some(version) = version_at_end(&chunk[start..end], major) else { continue };
+            if minor(version.minor) {
+                ambiguous |= found.is_some_and(|other| other != version);
+                found = Some(version);
             }
-            ambiguous
-        });
+        }
+        ambiguous
+    });
     found.filter(|_| scanned.is_ok() && !ambiguous)
 }
 

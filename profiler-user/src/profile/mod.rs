@@ -225,7 +225,9 @@ impl Profile {
         let mut sum = self.dropped;
         for (outcome, total) in self.outcomes() {
             match outcome {
-                Outcome::Unreadable | Outcome::Torn | Outcome::ThreadNotFound | Outcome::Unknown => sum.merge(total),
+                Outcome::Unreadable | Outcome::Torn | Outcome::ThreadNotFound | Outcome::Unknown => {
+                    sum.merge(total)
+                }
                 Outcome::Complete | Outcome::Truncated | Outcome::Native | Outcome::Starting => {}
             }
         }

@@ -20,7 +20,8 @@ impl Profile {
     pub fn hottest_function(&self) -> Option<&str> {
         let (own_ns, _) = self.own_times();
         // The first among equals, so that equal runs print equal tables.
-        let hottest = own_ns.iter().enumerate().rev().max_by_key(|&(_, &ns)| ns).filter(|&(_, &ns)| ns > 0)?;
+        let hottest =
+            own_ns.iter().enumerate().rev().max_by_key(|&(_, &ns)| ns).filter(|&(_, &ns)| ns > 0)?;
         self.functions().get(hottest.0).map(|function| self.string(function.name))
     }
 
@@ -84,7 +85,7 @@ impl Profile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Profile, ProcessMeta};
+    use super::super::{ProcessMeta, Profile};
     use pyunwind::Outcome;
 
     #[test]

@@ -74,8 +74,11 @@ mod tests {
         threads.set_name(first, "early");
         threads.set_name(first, "late");
         threads.set_name(second, "new");
-        let rows: Vec<_> =
-            threads.all().iter().map(|thread| (thread.tid, thread.generation, thread.name.as_str())).collect();
+        let rows: Vec<_> = threads
+            .all()
+            .iter()
+            .map(|thread| (thread.tid, thread.generation, thread.name.as_str()))
+            .collect();
         assert_eq!(rows, [(7, 1, "late"), (7, 2, "new"), (8, 1, "")]);
         assert_eq!((first.0, second.0, other.0), (0, 1, 2));
     }

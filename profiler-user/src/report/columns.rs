@@ -93,7 +93,11 @@ mod tests {
             ("\u{65e5}\u{672c}\u{8a9e}", 4, "\u{65e5}\u{2026}", "\u{2026}\u{8a9e}"),
         ];
         for (text, width, start, end) in rows {
-            assert_eq!((cut(text, width).as_str(), cut_start(text, width).as_str()), (start, end), "{text} {width}");
+            assert_eq!(
+                (cut(text, width).as_str(), cut_start(text, width).as_str()),
+                (start, end),
+                "{text} {width}"
+            );
         }
         assert_eq!(pad("\u{65e5}", 4, Align::Right), "  \u{65e5}");
     }

@@ -61,7 +61,10 @@ fn the_lines_read_as_documented() {
             "Captured 118.4 of 119.1 s of Python CPU (99.4 %): complete 98.9, truncated 0.3, unreadable 0.2",
         ),
         (account(&[], 0), "Captured 0.0 of 0.0 s of Python CPU"),
-        (account(&[(Complete, 10_000)], 0), "Captured 10.0 of 10.0 s of Python CPU (100.0 %): complete 100.0"),
+        (
+            account(&[(Complete, 10_000)], 0),
+            "Captured 10.0 of 10.0 s of Python CPU (100.0 %): complete 100.0",
+        ),
         (
             account(&[(Complete, 10_000), (Torn, 1)], 1),
             "Captured 10.0 of 10.0 s of Python CPU (99.9 %): complete 99.9, torn <0.1",
@@ -82,7 +85,14 @@ fn the_lines_read_as_documented() {
 #[test]
 fn the_table_is_sorted_aligned_and_cut() {
     let rows = vec![
-        Row { pid: 7, name: "small".into(), python: "3.8.18".into(), samples: 9, cpu_ns: 90_000_000, ..Row::default() },
+        Row {
+            pid: 7,
+            name: "small".into(),
+            python: "3.8.18".into(),
+            samples: 9,
+            cpu_ns: 90_000_000,
+            ..Row::default()
+        },
         Row {
             pid: 4_194_304,
             name: "\u{65e5}\u{672c}.py".into(),
@@ -96,9 +106,9 @@ fn the_table_is_sorted_aligned_and_cut() {
         Row { pid: 1, name: "\x1b]0;x\x07".into(), ..Row::default() },
         Row::default(),
     ];
-    let expected = "    PID  NAME           PYTHON  SAMPLES   CPU s  TRUNCATED  LOST  TOP FUNCTION
-4194304  \u{65e5}\u{672c}.py        3.13.0   12,345  123.45          3     1  Parser.parse_a_\u{2026}
-      7  small          3.8.18        9    0.09          0     0
+    let expected = "    PID  NAME          PYTHON  SAMPLES   CPU s  TRUNCATED  LOST  TOP FUNCTION
+4194304  \u{65e5}\u{672c}.py       3.13.0   12,345  123.45          3     1  Parser.parse_a_ve\u{2026}
+      7  small         3.8.18        9    0.09          0     0
       1  \\x1b]0;x\\x07  ?             0    0.00          0     0
 \u{2026} and 1 more
 ";
@@ -114,7 +124,11 @@ fn no_line_is_wider_than_the_terminal() {
     let stack = long.stack(&[location]);
     long.add(thread, stack, Outcome::Complete, 90 * SECOND);
     for width in [0, 1, 2, 19, 20, 40, 80, 132] {
-        for text in [table(vec![Row::of(&long)], width, 20), hottest(&long, width), live_line(&Live::default(), width)] {
+        for text in [
+            table(vec![Row::of(&long)], width, 20),
+            hottest(&long, width),
+            live_line(&Live::default(), width),
+        ] {
             for line in text.lines() {
                 assert!(line.width() <= width, "{width}: {line:?}");
             }

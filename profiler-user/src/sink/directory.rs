@@ -92,13 +92,23 @@ impl OutputDirectory {
         &self.path
     }
 
+    /// Takes the directory away again when nothing came of it.
+    pub fn remove_if_empty(&self) {
+        // Fails where something was written, or where it is no longer ours: then it stays.
+        let _ = std::fs::remove_dir(&self.path);
+    }
+
     /// Write one file. A failure leaves no part of it behind and concerns no other file.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), SinkError> {
         self.write_with(name, |file| file.write_all(bytes))
     }
 
     /// Like [`Self::write`], for an encoder that streams.
-    pub fn write_with(&self, name: &str, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Result<(), SinkError> {
+    pub fn write_with(
+        &self,
+        name: &str,
+        fill: impl FnOnce(&mut File) -> io::Result<()>,
+    ) -> Result<(), SinkError> {
         let error = |source| SinkError::Write { path: shown(&self.path.join(name)), source };
         let names = names_on_disk(name).map_err(error)?;
         self.write_renamed(&names.temporary, &names.last, fill).map_err(error)

@@ -3,5 +3,5 @@
 mod directory;
 mod names;
 
-pub use directory::{Owner, OutputDirectory, SinkError};
+pub use directory::{OutputDirectory, Owner, SinkError};
 pub use names::{ImageNumbers, default_directory, file_name, sanitise};

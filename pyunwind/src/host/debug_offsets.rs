@@ -16,7 +16,7 @@ const COOKIE: &[u8; 8] = b"xdebugpy";
 const POINTER: u64 = 8;
 
 // What the readers of a `Layout` have room for; see the documentation of its fields.
-const MAX_THREAD_SPAN: u64 = 256;
+const MAX_THREAD_SPAN: u64 = 512;
 const MAX_FRAME_SPAN: u64 = 128;
 const MAX_CODE_SPAN: u64 = 256;
 /// Real ones are 200-400 KB; the cap only keeps sums of offsets far away from wrapping.
@@ -215,6 +215,8 @@ fn layout(table: &[u8], at: &Positions) -> Result<Layout, DebugOffsetsError> {
         (thread_frame, 8),
         (thread_thread_id, 8),
         (thread_status, 4),
+        // And datastack_limit.
+        (datastack_top, 16),
     ]);
     let (_, thread_span) = span("thread_state", 0, last, MAX_THREAD_SPAN)?;
 
@@ -250,7 +252,8 @@ fn layout(table: &[u8], at: &Positions) -> Result<Layout, DebugOffsetsError> {
     let str_state = unicode.field("unicode_object.state", at.unicode_state, 4)?;
     let str_hash = unicode.derived("unicode_object.hash", Some(str_length + POINTER), POINTER)?;
     let ascii_data = unicode.field("unicode_object.asciiobject_size", at.unicode_ascii_size, 8)?;
-    let compact_data = unicode.derived("unicode_object.data", Some(ascii_data + at.compact_after_ascii), 0)?;
+    let compact_data =
+        unicode.derived("unicode_object.data", Some(ascii_data + at.compact_after_ascii), 0)?;
 
     // Every value below was bounded by its structure's size, which fits the width of the field.
     Ok(Layout {

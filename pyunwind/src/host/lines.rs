@@ -50,7 +50,14 @@ impl LineTable {
 
     /// All runs of instructions that share an entry, in order.
     fn runs(&self) -> Runs<'_> {
-        Runs { kind: self.kind, rest: &self.bytes, end: 0, line: i64::from(self.first_line), done: false, table: self }
+        Runs {
+            kind: self.kind,
+            rest: &self.bytes,
+            end: 0,
+            line: i64::from(self.first_line),
+            done: false,
+            table: self,
+        }
     }
 
     /// What holds past the last entry: `co_lines()` ends there, a table that was cut does not say.

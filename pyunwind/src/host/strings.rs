@@ -21,7 +21,9 @@ pub fn decode(shape: StrShape, bytes: &[u8], total_chars: u64) -> String {
     for unit in bytes.chunks_exact(width).take(wanted) {
         text.push(match *unit {
             [a] => char::from(a),
-            [a, b] => char::from_u32(u32::from(u16::from_le_bytes([a, b]))).unwrap_or(char::REPLACEMENT_CHARACTER),
+            [a, b] => {
+                char::from_u32(u32::from(u16::from_le_bytes([a, b]))).unwrap_or(char::REPLACEMENT_CHARACTER)
+            }
             [a, b, c, d] => {
                 char::from_u32(u32::from_le_bytes([a, b, c, d])).unwrap_or(char::REPLACEMENT_CHARACTER)
             }

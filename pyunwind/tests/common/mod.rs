@@ -22,7 +22,11 @@ pub(crate) fn interpreters() -> Vec<PathBuf> {
     };
     assert!(!found.is_empty(), "PYPROF_PYTHONS names no interpreter");
     for path in &found {
-        assert!(path.is_file(), "no Python interpreter at {}: install it or set PYPROF_PYTHONS", path.display());
+        assert!(
+            path.is_file(),
+            "no Python interpreter at {}: install it or set PYPROF_PYTHONS",
+            path.display()
+        );
     }
     found
 }

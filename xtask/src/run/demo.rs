@@ -21,7 +21,8 @@ pub(super) fn start(workspace: &Workspace) -> Result<()> {
     for program in PROGRAMS {
         let mut child = command(&python);
         child.arg(dir.join(program)).current_dir("/").stdin(Stdio::null()).stdout(Stdio::null());
-        // Its own process group: Ctrl-C is for the profiler, and would make Python print tracebacks into its table.
+        // Its own process group: Ctrl-C is for the profiler, and would make Python print tracebacks into its
+        // table.
         child.process_group(0);
         die_with_us(&mut child);
         let child =
@@ -46,7 +47,8 @@ fn die_with_us(child: &mut Command) {
     unsafe { child.pre_exec(prepare) };
 }
 
-/// The first CPython of a supported version; the interpreter itself, since the one on PATH may be a wrapper script.
+/// The first CPython of a supported version; the interpreter itself, since the one on PATH may be a wrapper
+/// script.
 fn find_python() -> Result<(PathBuf, String)> {
     const ASK: &str = "import sys; print(sys.implementation.name, *sys.version_info[:3], sys.executable)";
     let mut names = vec!["python3".to_owned()];

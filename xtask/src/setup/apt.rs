@@ -1,8 +1,10 @@
 //! Debian packages: what is there, what can be had, and getting it with as few privileges as it takes.
 
+use std::sync::Once;
+
 use anyhow::{Context, Result, bail};
 
-use crate::util::{as_root, command, display, output, run, which};
+use crate::util::{as_root, command, output, run, which};
 
 /// Whether dpkg has the package, fully installed.
 pub(super) fn is_installed(package: &str) -> bool {
@@ -22,44 +24,40 @@ fn has_candidate(policy: &str) -> bool {
         .any(|name| name.trim() != "(none)")
 }
 
-/// Refreshes the package lists; worth it only when something is missing from them, as on a fresh container.
-pub(super) fn update() -> Result<()> {
-    run(as_root("apt-get")?.args(["-q", "update"])).context("failed to refresh the package lists")
-}
-
 /// Installs what is missing of `packages`; an error names the command that would have done it.
 pub(crate) fn install(packages: &[&str]) -> Result<()> {
     let missing: Vec<&str> = packages.iter().copied().filter(|package| !is_installed(package)).collect();
-    if missing.is_empty() {
-        return Ok(());
-    }
-    let by_hand = format!("apt-get install {}", missing.join(" "));
+    if missing.is_empty() { Ok(()) } else { install_newest(&missing) }
+}
+
+/// Installs `packages`, or brings them to the version that apt prefers.
+pub(super) fn install_newest(packages: &[&str]) -> Result<()> {
+    let by_hand = format!("apt-get update && apt-get install {}", packages.join(" "));
     if which("apt-get").is_none() {
-        bail!("missing: {}; there is no apt-get here, install their equivalents by hand", missing.join(", "));
+        bail!("needed: {}; there is no apt-get here, install their equivalents by hand", packages.join(", "));
     }
-    let install = || -> Result<()> {
-        // `env` and not a variable of ours: sudo does not hand our environment on.
-        let mut apt = as_root("env").with_context(|| format!("missing packages: run `{by_hand}` as root"))?;
-        apt.args([
-            "DEBIAN_FRONTEND=noninteractive",
-            "apt-get",
-            "install",
-            "-q",
-            "-y",
-            "--no-install-recommends",
-        ]);
-        eprintln!("Installing {}", missing.join(", "));
-        run(apt.args(&missing)).with_context(|| format!("failed: {}", display(&apt)))
-    };
-    if missing.iter().all(|package| is_offered(package)) && install().is_ok() {
-        return Ok(());
-    }
-    // Old lists name versions that the mirror has dropped, and a fresh container has no lists.
-    update()?;
-    if let Some(package) = missing.iter().find(|package| !is_offered(package)) {
+    eprintln!("  installing {}", packages.join(", "));
+    refresh();
+    if let Some(package) = packages.iter().find(|package| !is_offered(package)) {
         bail!("apt offers no package {package} here; needed: `{by_hand}`");
     }
-    install().with_context(|| format!("failed to install packages; by hand: `{by_hand}`"))
+    // `env` and not a variable of ours: sudo does not hand our environment on.
+    let mut apt = as_root("env").with_context(|| format!("needed, as root: `{by_hand}`"))?;
+    apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-q", "-y", "--no-install-recommends"]);
+    run(apt.args(packages)).with_context(|| format!("needed: `{by_hand}`"))
+}
+
+/// Refreshes the package lists, once. Old ones name versions that the mirror has dropped, and those of a
+/// fresh image may lack the security suite, where the recent compiler is. Without a network the old lists
+/// have to do.
+pub(super) fn refresh() {
+    static ONCE: Once = Once::new();
+    ONCE.call_once(|| {
+        let update = as_root("apt-get").and_then(|mut apt| run(apt.args(["-q", "update"])));
+        if let Err(error) = update {
+            eprintln!("  going on with the package lists that are there: {error:#}");
+        }
+    });
 }
 
 #[cfg(test)]

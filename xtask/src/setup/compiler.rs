@@ -1,8 +1,8 @@
 //! Finding a Rust compiler that can build `core` for the BPF target, and the LLVM it speaks.
 //!
-//! `-Z build-std=core` needs the library's source (rust-src); bpf-linker has to read the compiler's bitcode, so it must
-//! be built against the same LLVM major. Either is missing more often than one would think: a rustup nightly comes
-//! without rust-src, and its LLVM may be newer than any packaged one.
+//! `-Z build-std=core` needs the library's source (rust-src); bpf-linker has to read the compiler's bitcode,
+//! so it must be built against the same LLVM major. Either is missing more often than one would think: a
+//! rustup nightly comes without rust-src, and its LLVM may be newer than any packaged one.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -15,7 +15,8 @@ use crate::util::{command, home, output, run, which};
 /// The name under which Debian's compiler is known to rustup, which is how aya-build calls compilers.
 const DEBIAN_TOOLCHAIN: &str = "pyprof-bpf-debian";
 const DEBIAN_PREFIX: &str = "/usr";
-/// Debian's backport of a recent compiler (made for browsers), then the suite's own for suites where that is recent.
+/// Debian's backport of a recent compiler (made for browsers), then the suite's own for suites where that is
+/// recent.
 const DEBIAN_PACKAGES: [[&str; 3]; 2] =
     [["rustc-web", "cargo-web", "rust-web-src"], ["rustc", "cargo", "rust-src"]];
 
@@ -90,28 +91,35 @@ impl Compiler {
     }
 
     fn from_debian() -> Result<Self> {
-        let prefix = Path::new(DEBIAN_PREFIX);
-        let rustc = prefix.join("bin/rustc");
-        if !(rustc.exists() && prefix.join("bin/cargo").exists() && core_source(prefix).exists()) {
-            eprintln!("  Debian: no {} with its library's source", rustc.display());
-            let offered =
-                || DEBIAN_PACKAGES.iter().find(|packages| packages.iter().all(|p| apt::is_offered(p)));
-            let packages = match offered() {
-                Some(packages) => packages,
-                None => {
-                    apt::update()?;
-                    offered()
-                        .ok_or_else(|| anyhow!("apt offers none of rustc-web, cargo-web, rust-web-src"))?
-                }
-            };
-            apt::install(packages)?;
-        }
-        let compiler =
-            Self::with_llvm(DEBIAN_TOOLCHAIN, &output(command(&rustc).arg("-vV"))?, prefix.into())?;
-        eprintln!("  Debian: {} {} (LLVM {})", rustc.display(), compiler.release, compiler.llvm);
+        let compiler = match Self::debian_as_it_is() {
+            Ok(compiler) => compiler,
+            Err(why) => {
+                // Too old counts like missing: the same packages may have been superseded.
+                eprintln!("  Debian's compiler: {why:#}");
+                apt::refresh();
+                let offered =
+                    DEBIAN_PACKAGES.iter().find(|packages| packages.iter().all(|name| apt::is_offered(name)));
+                let packages =
+                    offered.ok_or_else(|| anyhow!("apt offers no rustc-web, cargo-web, rust-web-src"))?;
+                apt::install_newest(packages)?;
+                Self::debian_as_it_is()?
+            }
+        };
+        eprintln!("  Debian's compiler: rustc {} (LLVM {})", compiler.release, compiler.llvm);
         // Linking again is harmless, and mends a link that points elsewhere.
         run(command("rustup").args(["toolchain", "link", DEBIAN_TOOLCHAIN, DEBIAN_PREFIX]))?;
         Ok(compiler)
+    }
+
+    fn debian_as_it_is() -> Result<Self> {
+        let prefix = Path::new(DEBIAN_PREFIX);
+        for needed in [prefix.join("bin/rustc"), prefix.join("bin/cargo"), core_source(prefix)] {
+            if !needed.exists() {
+                bail!("no {}", needed.display());
+            }
+        }
+        let version = output(command(prefix.join("bin/rustc")).arg("-vV"))?;
+        Self::with_llvm(DEBIAN_TOOLCHAIN, &version, prefix.into())
     }
 
     /// Adds the LLVM of the compiler, installed if apt has it.

@@ -1,7 +1,7 @@
 //! bpf-linker, built once per LLVM major into the user's cache.
 //!
-//! Not the one in ~/.cargo/bin: it may be of another version or of another LLVM, and then it fails on the compiler's
-//! bitcode with words that nobody understands.
+//! Not the one in ~/.cargo/bin: it may be of another version or of another LLVM, and then it fails on the
+//! compiler's bitcode with words that nobody understands.
 
 use std::path::PathBuf;
 
@@ -26,7 +26,8 @@ pub(super) fn find_or_build(compiler: &Compiler) -> Result<PathBuf> {
             if which("cc").is_none() {
                 apt::install(&["gcc", "libc6-dev"])?;
             }
-            // By the BPF compiler itself, which is known to be there and recent; --force replaces a broken one.
+            // By the BPF compiler itself, which is known to be there and recent; --force replaces a broken
+            // one.
             let mut cargo = command("rustup");
             cargo.args(["run", &compiler.toolchain, "cargo", "install", "bpf-linker", "--quiet", "--force"]);
             cargo.args(["--version", VERSION, "--locked", "--no-default-features"]);

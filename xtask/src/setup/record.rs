@@ -60,7 +60,8 @@ impl BpfToolchain {
         })
     }
 
-    /// The record, if everything in it is still as it was; a missing, foreign or stale one is the same as none.
+    /// The record, if everything in it is still as it was; a missing, foreign or stale one is the same as
+    /// none.
     pub(super) fn load(file: &Path) -> Option<Self> {
         let record: Self = serde_json::from_str(&fs::read_to_string(file).ok()?).ok()?;
         let fresh = record.linker_version == linker::VERSION && record.fingerprint.iter().all(Stamp::holds);

@@ -1,4 +1,5 @@
-//! The rules, as data: who may name what. A new invariant is a new row here and a planted line in the tests of tidy.
+//! The rules, as data: who may name what. A new invariant is a new row here and a planted line in the tests
+//! of tidy.
 
 use super::source::{Line, Source};
 

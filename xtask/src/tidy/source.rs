@@ -1,6 +1,7 @@
 //! A file as tidy sees it: line by line, with comments and literals told from code.
 //!
-//! A small lexer and not a parser: rules are about names, and a parser would tie them to a version of the language.
+//! A small lexer and not a parser: rules are about names, and a parser would tie them to a version of the
+//! language.
 
 use std::iter::Peekable;
 use std::str::Chars;
@@ -50,7 +51,7 @@ impl<'a> Source<'a> {
                 raw,
                 code: code.to_owned(),
                 with_literals: with_literals.to_owned(),
-                is_test: path.contains("/tests/") || path.ends_with("/tests.rs"),
+                is_test: path.contains("/tests/") || path.ends_with("tests.rs"),
                 is_in_use_of_crate: false,
             })
             .collect();

@@ -1,0 +1,256 @@
+//! Which processes are followed: the first scan, then exec, fork and exit, each looked at until it is known.
+
+use std::collections::VecDeque;
+use std::time::{Duration, Instant};
+
+use profiler_common::event::{KIND_EXEC, KIND_EXIT, KIND_FORK};
+use profiler_common::process::{EXEC_ID_ANY, PROCESS_PYTHON, START_NS_ANY};
+use profiler_common::{ProcessEvent, ProcessKey, ProcessRecord, ThreadKey};
+use pyunwind::thread::ThreadWalk;
+
+use super::image::{Image, State};
+use super::ingest::Ingest;
+use crate::bpf::{BpfError, Tables};
+use crate::process::{FactsCache, Inspection, ProcessMemory, inspect, process_name, scan};
+
+/// How long after exec a process is looked at again, while the dynamic linker may still be mapping libraries.
+const RETRY_AFTER_MS: [u64; 9] = [1, 2, 3, 5, 10, 20, 50, 100, 250];
+/// Tries for a program that does not need libpython: it may be a launcher that loads one.
+const TRIES_UNEXPECTED: u32 = 4;
+/// The record of a dead process stays this long, so that the ticks of its exit still count.
+const KEEP_EXITED: Duration = Duration::from_millis(100);
+/// Thread states walked when the kernel's short walk did not reach a thread.
+const MAX_WALK: usize = 65_536;
+
+/// A Python that cannot be unwound, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unsupported {
+    pub pid: u32,
+    pub what: String,
+}
+
+#[derive(Default)]
+pub struct Follower {
+    cache: FactsCache,
+    exited: VecDeque<(Instant, ProcessKey)>,
+    pending: Vec<usize>,
+    pub unsupported: Vec<Unsupported>,
+    /// Only these pids, if any.
+    targets: Vec<u32>,
+}
+
+impl Follower {
+    pub fn new(targets: &[u32]) -> Follower {
+        Follower { targets: targets.to_vec(), ..Follower::default() }
+    }
+
+    /// Looks at every process there is, or at the targets. Returns how many Pythons were found.
+    pub fn scan(&mut self, ingest: &mut Ingest, tables: &mut Tables) -> Result<usize, BpfError> {
+        let own = std::process::id();
+        let pids = if self.targets.is_empty() {
+            scan::processes().unwrap_or_default()
+        } else {
+            self.targets.clone()
+        };
+        let mut found = 0;
+        for pid in pids {
+            if pid == own || ingest.latest(pid).is_some() {
+                continue;
+            }
+            let Ok(inspection) = inspect(pid, &mut self.cache) else { continue };
+            match inspection {
+                Inspection::Python(python) => {
+                    let key = ProcessKey { start_ns: START_NS_ANY, tgid: pid, exec_id: EXEC_ID_ANY };
+                    let layout = tables.layout(&python.layout)?;
+                    let record = ProcessRecord {
+                        key,
+                        runtime: python.runtime_address.0,
+                        state: PROCESS_PYTHON,
+                        layout,
+                        epoch: 0,
+                        flags: 0,
+                    };
+                    let name = process_name(python.task).unwrap_or_default();
+                    // If it has called exec or was forked meanwhile, the kernel's record is better than ours.
+                    if tables.add_process(record)? {
+                        let mut image = Image::new(key);
+                        image.profile.process_mut().start_boot_ns =
+                            scan::start_time(pid).map(scan::StartTime::as_ns).unwrap_or(0);
+                        image.identify(python, name);
+                        ingest.add(image);
+                        found += 1;
+                    }
+                }
+                Inspection::Unsupported { what } => self.unsupported.push(Unsupported { pid, what }),
+                Inspection::MaybeLater { expects_libpython } => {
+                    if expects_libpython {
+                        let key = ProcessKey { start_ns: START_NS_ANY, tgid: pid, exec_id: EXEC_ID_ANY };
+                        let index = ingest.add(Image::new(key));
+                        self.pending.push(index);
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+
+    /// Follows one exec, fork or exit.
+    pub fn event(&mut self, event: &ProcessEvent, ingest: &mut Ingest, tables: &mut Tables) {
+        let key = event.header.process;
+        match event.header.kind {
+            KIND_EXEC => {
+                if let Some(index) = ingest.latest(key.tgid) {
+                    ingest.image_mut(index).exited = true;
+                }
+                let index = ingest.add(Image::new(key));
+                self.look(index, ingest, tables);
+            }
+            KIND_FORK => {
+                if let Some(parent) = ingest.find(&event.parent).or_else(|| ingest.latest(event.parent.tgid)) {
+                    let child = ingest.image(parent).fork(key);
+                    let pending = matches!(child.state, State::Pending { .. });
+                    let other = matches!(ingest.image(parent).state, State::Other);
+                    let index = ingest.add(child);
+                    if other {
+                        ingest.image_mut(index).state = State::Other;
+                        tables.remove_process(&key);
+                    } else if pending {
+                        self.look(index, ingest, tables);
+                    }
+                }
+            }
+            KIND_EXIT => {
+                if let Some(index) = ingest.find(&key) {
+                    ingest.image_mut(index).exited = true;
+                }
+                self.exited.push_back((Instant::now() + KEEP_EXITED, key));
+            }
+            _ => {}
+        }
+    }
+
+    /// Looks at a process that is not known yet. `index` names its image.
+    pub fn look(&mut self, index: usize, ingest: &mut Ingest, tables: &mut Tables) {
+        let image = ingest.image_mut(index);
+        let State::Pending { tries, .. } = image.state else { return };
+        let key = image.key;
+        // A stale look at a process that has called exec again must not be taken for the older image.
+        if image.exited {
+            return;
+        }
+        let inspection = match inspect(key.tgid, &mut self.cache) {
+            Ok(inspection) => inspection,
+            // Gone before anybody could look: whether it was a Python nobody will know.
+            Err(_) => {
+                ingest.dismiss(index);
+                return;
+            }
+        };
+        match inspection {
+            Inspection::Python(python) => {
+                let name = process_name(python.task).unwrap_or_default();
+                if self.register(&key, &python, tables) {
+                    ingest.image_mut(index).identify(python, name);
+                }
+            }
+            Inspection::Unsupported { what } => {
+                self.unsupported.push(Unsupported { pid: key.tgid, what });
+                tables.remove_process(&key);
+                ingest.dismiss(index);
+            }
+            Inspection::MaybeLater { expects_libpython } => {
+                let most = if expects_libpython { RETRY_AFTER_MS.len() as u32 } else { TRIES_UNEXPECTED };
+                if tries >= most {
+                    tables.remove_process(&key);
+                    ingest.dismiss(index);
+                    return;
+                }
+                let after = RETRY_AFTER_MS.get(tries as usize).copied().unwrap_or(250);
+                let next = Instant::now() + Duration::from_millis(after);
+                ingest.image_mut(index).state = State::Pending { next, tries: tries + 1 };
+                if !self.pending.contains(&index) {
+                    self.pending.push(index);
+                }
+            }
+        }
+    }
+
+    /// Tells the kernel what runs in a process, unless that is no longer the image that was looked at.
+    fn register(
+        &mut self,
+        key: &ProcessKey,
+        python: &crate::process::PythonImage,
+        tables: &mut Tables,
+    ) -> bool {
+        let Ok(layout) = tables.layout(&python.layout) else { return false };
+        let record = ProcessRecord {
+            key: *key,
+            runtime: python.runtime_address.0,
+            state: PROCESS_PYTHON,
+            layout,
+            epoch: 0,
+            flags: 0,
+        };
+        match tables.process(key.tgid) {
+            // The kernel checks the key on every tick, so the moment between this look and the write does no harm.
+            Some(current) if current.key != *key && current.key.exec_id != EXEC_ID_ANY => false,
+            _ => tables.set_process(record).is_ok(),
+        }
+    }
+
+    /// When something is due next.
+    pub fn next_due(&self, ingest: &Ingest) -> Option<Instant> {
+        let pending = self.pending.iter().filter_map(|index| match ingest.image(*index).state {
+            State::Pending { next, .. } => Some(next),
+            State::Python(_) | State::Other => None,
+        });
+        pending.chain(self.exited.front().map(|(when, _)| *when)).min()
+    }
+
+    /// Does what is due.
+    pub fn run_due(&mut self, ingest: &mut Ingest, tables: &mut Tables) {
+        let now = Instant::now();
+        for index in std::mem::take(&mut self.pending) {
+            match ingest.image(index).state {
+                State::Pending { next, .. } if next <= now => self.look(index, ingest, tables),
+                State::Pending { .. } => self.pending.push(index),
+                State::Python(_) | State::Other => {}
+            }
+        }
+        while let Some((when, key)) = self.exited.front().copied() {
+            if when > now {
+                break;
+            }
+            self.exited.pop_front();
+            tables.remove_process(&key);
+        }
+        // Indexes are positions: images may only be forgotten while none is kept here.
+        if self.pending.is_empty() {
+            ingest.forget_finished();
+        }
+    }
+
+    /// Leaves hints for the processes that need them.
+    pub fn hint(&mut self, ingest: &mut Ingest, tables: &mut Tables) {
+        for index in std::mem::take(&mut ingest.wants_hints) {
+            hint_threads(index, ingest, tables);
+        }
+    }
+}
+
+    /// Walks all thread states of a process whose list is longer than the kernel walks, and leaves hints.
+fn hint_threads(index: usize, ingest: &Ingest, tables: &mut Tables) {
+        let image = ingest.image(index);
+        let Some(python) = image.python() else { return };
+        let mut memory = ProcessMemory::new(python.task);
+        let Ok(Some(mut walk)) = ThreadWalk::begin(&mut memory, &python.layout, python.runtime_address) else {
+            return;
+        };
+        for _ in 0..MAX_WALK {
+            let Ok(Some((state, thread_pointer))) = walk.list(&mut memory, &python.layout) else { break };
+            let thread = ThreadKey { thread_pointer, tgid: image.key.tgid, reserved: 0 };
+            if tables.hint(thread, state.0).is_err() {
+                break;
+            }
+        }
+    }

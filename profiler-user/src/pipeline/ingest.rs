@@ -1,0 +1,297 @@
+//! Counts records in the profiles of their process images.
+
+use std::collections::HashMap;
+
+use profiler_common::event::IN_KERNEL;
+use profiler_common::{Frame, ProcessKey, SampleEvent};
+use pyunwind::Outcome;
+
+use super::codes::CodeKey;
+use super::image::{Image, State, Waiting};
+use crate::bpf::Record;
+use crate::process::ProcessMemory;
+use crate::profile::{LocationId, Profile, StackId};
+
+/// Samples of one image that may wait for code objects.
+const MAX_WAITING: usize = 4096;
+
+/// What came over the ring, to be held against what the kernel counted.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Received {
+    pub samples: u64,
+    pub weight_ns: u64,
+    /// Samples of processes that turned out not to be Python.
+    pub other: u64,
+    pub other_weight_ns: u64,
+    pub outcomes: [u64; Outcome::ALL.len()],
+    /// Code objects that nobody could name.
+    pub unnamed: u64,
+    /// Code objects read from the process because the kernel could not.
+    pub asked: u64,
+}
+
+/// All process images, living and past.
+pub struct Ingest {
+    images: Vec<Image>,
+    /// pid -> its images, the latest last.
+    by_pid: HashMap<u32, Vec<usize>>,
+    pub received: Received,
+    max_memory_bytes: usize,
+    full: bool,
+    /// Images with threads that the kernel's short walk did not reach.
+    pub wants_hints: Vec<usize>,
+}
+
+impl Ingest {
+    pub fn new(max_memory_bytes: usize) -> Ingest {
+        Ingest {
+            images: Vec::new(),
+            by_pid: HashMap::new(),
+            received: Received::default(),
+            max_memory_bytes,
+            full: false,
+            wants_hints: Vec::new(),
+        }
+    }
+
+    pub fn add(&mut self, image: Image) -> usize {
+        let index = self.images.len();
+        self.by_pid.entry(image.key.tgid).or_default().push(index);
+        self.images.push(image);
+        index
+    }
+
+    pub fn image(&self, index: usize) -> &Image {
+        &self.images[index]
+    }
+
+    pub fn image_mut(&mut self, index: usize) -> &mut Image {
+        &mut self.images[index]
+    }
+
+    pub fn images(&self) -> &[Image] {
+        &self.images
+    }
+
+    /// The image that a key names.
+    pub fn find(&mut self, key: &ProcessKey) -> Option<usize> {
+        let indexes = self.by_pid.get(&key.tgid)?;
+        let images = &mut self.images;
+        indexes.iter().rev().copied().find(|index| images[*index].adopt(key))
+    }
+
+    /// The image that a pid names now.
+    pub fn latest(&self, pid: u32) -> Option<usize> {
+        self.by_pid.get(&pid)?.last().copied()
+    }
+
+    /// Counts a record. Returns the index of an image that was not known before, for its owner to look at.
+    pub fn record(&mut self, record: Record<'_>) -> Option<usize> {
+        match record {
+            Record::Sample(sample, frames) => return self.sample(sample, frames),
+            Record::Code(event, data) => {
+                if let Some(index) = self.find(&event.header.process)
+                    && let Image { state: State::Python(python), profile, codes, .. } = &mut self.images[index]
+                {
+                    let mut memory = ProcessMemory::new(python.task);
+                    codes.capture(profile, &python.layout, &mut memory, event, data);
+                }
+            }
+            Record::Lines(event, bytes) => {
+                if let Some(index) = self.find(&event.header.process) {
+                    self.images[index].codes.extend(event, bytes);
+                }
+            }
+        }
+        None
+    }
+
+    fn sample(&mut self, sample: &SampleEvent, frames: &[Frame]) -> Option<usize> {
+        self.received.samples += 1;
+        self.received.weight_ns += sample.weight_ns;
+        let outcome = Outcome::from_u8(sample.outcome).unwrap_or(Outcome::Unknown);
+        self.received.outcomes[outcome as usize] += 1;
+        let key = &sample.header.process;
+        let (index, new) = match self.find(key) {
+            Some(index) => (index, None),
+            None => {
+                let index = self.add(Image::new(*key));
+                (index, Some(index))
+            }
+        };
+        let full = self.full;
+        let image = &mut self.images[index];
+        // Before the image was known to be a Python its ticks came without frames: it was still starting.
+        let outcome = match (&image.state, outcome) {
+            (State::Other, _) => {
+                self.received.other += 1;
+                self.received.other_weight_ns += sample.weight_ns;
+                return new;
+            }
+            (_, Outcome::Unknown) => Outcome::Starting,
+            (_, outcome) => outcome,
+        };
+        if outcome == Outcome::ThreadNotFound && !self.wants_hints.contains(&index) {
+            self.wants_hints.push(index);
+        }
+        let thread = image.profile.thread(sample.tid, sample.thread_start_ns);
+        image.profile.name_thread(thread, comm(&sample.comm));
+        if outcome == Outcome::Native && frames.is_empty() {
+            let in_kernel = sample.flags & IN_KERNEL != 0;
+            if full {
+                image.profile.add_dropped(sample.weight_ns);
+                return new;
+            }
+            let stack = native(&mut image.profile, sample.user_ip, in_kernel);
+            image.profile.add(thread, stack, outcome, sample.weight_ns);
+            return new;
+        }
+        if let Some(stack) = image.stacks.get(&(sample.stack_hash, outcome as u8)) {
+            image.profile.add(thread, *stack, outcome, sample.weight_ns);
+            return new;
+        }
+        if full {
+            image.profile.add_dropped(sample.weight_ns);
+            return new;
+        }
+        let waiting = Waiting {
+            tid: sample.tid,
+            thread_start_ns: sample.thread_start_ns,
+            frames: frames.to_vec(),
+            outcome,
+            weight_ns: sample.weight_ns,
+            stack_hash: sample.stack_hash,
+        };
+        if let Some(waiting) = self.received_place(index, waiting) {
+            let image = &mut self.images[index];
+            if image.waiting.len() < MAX_WAITING {
+                image.waiting.push(waiting);
+            } else {
+                image.profile.add_dropped(waiting.weight_ns);
+            }
+        }
+        new
+    }
+
+    fn received_place(&mut self, index: usize, waiting: Waiting) -> Option<Waiting> {
+        let mut asked = 0;
+        let left = place(&mut self.images[index], waiting, &mut asked);
+        self.received.asked += asked;
+        left
+    }
+
+    /// Tries again what waited; with `give_up`, names what will never be known.
+    pub fn settle(&mut self, give_up: bool) {
+        for image in &mut self.images {
+            if image.waiting.is_empty() {
+                continue;
+            }
+            for waiting in std::mem::take(&mut image.waiting) {
+                if give_up {
+                    for frame in &waiting.frames {
+                        image.codes.give_up(&mut image.profile, CodeKey::of(frame));
+                    }
+                }
+                let mut asked = 0;
+                if let Some(waiting) = place(image, waiting, &mut asked) {
+                    image.waiting.push(waiting);
+                }
+                self.received.asked += asked;
+            }
+        }
+        self.received.unnamed = self.images.iter().map(|image| image.codes.unnamed).sum();
+    }
+
+    /// Forgets the samples of an image that is not a Python.
+    pub fn dismiss(&mut self, index: usize) {
+        let image = &mut self.images[index];
+        let total = image.profile.total();
+        self.received.other += total.samples;
+        self.received.other_weight_ns += total.weight_ns;
+        let key = image.key;
+        *image = Image::new(key);
+        image.state = State::Other;
+    }
+
+    /// Drops images that can never matter again, and checks the memory cap. Indexes change.
+    pub fn check_memory(&mut self) -> usize {
+        let total: usize = self.images.iter().map(Image::memory_bytes).sum();
+        self.full = total > self.max_memory_bytes;
+        total
+    }
+
+    pub fn forget_finished(&mut self) {
+        let keep = |image: &Image| !(image.exited && (matches!(image.state, State::Other) || is_empty(image)));
+        if self.images.iter().filter(|image| !keep(image)).count() < 64 {
+            return;
+        }
+        self.images.retain(keep);
+        self.by_pid.clear();
+        for (index, image) in self.images.iter().enumerate() {
+            self.by_pid.entry(image.key.tgid).or_default().push(index);
+        }
+    }
+}
+
+fn is_empty(image: &Image) -> bool {
+    image.waiting.is_empty() && image.profile.total().samples == 0 && image.profile.dropped().samples == 0
+}
+
+/// Counts a sample if all its code objects are known, asking the process for those that are not.
+fn place(image: &mut Image, waiting: Waiting, asked: &mut u64) -> Option<Waiting> {
+    let Image { state, profile, codes, stacks, .. } = image;
+    if let State::Python(python) = state {
+        let mut memory = ProcessMemory::new(python.task);
+        for frame in &waiting.frames {
+            let key = CodeKey::of(frame);
+            if !codes.is_known(&key) && codes.ask(profile, &python.layout, &mut memory, key) {
+                *asked += 1;
+            }
+        }
+    }
+    if waiting.frames.iter().any(|frame| !codes.is_known(&CodeKey::of(frame))) {
+        return Some(waiting);
+    }
+    let mut locations: Vec<LocationId> = Vec::with_capacity(waiting.frames.len() + 1);
+    locations.extend(waiting.frames.iter().filter_map(|frame| codes.place(profile, frame)));
+    if let Some(name) = marker(waiting.outcome) {
+        let function = profile.function(name, "", 0);
+        locations.push(profile.location(function, 0, 0));
+    }
+    let stack = profile.stack(&locations);
+    stacks.insert((waiting.stack_hash, waiting.outcome as u8), stack);
+    let thread = profile.thread(waiting.tid, waiting.thread_start_ns);
+    profile.add(thread, stack, waiting.outcome, waiting.weight_ns);
+    None
+}
+
+/// The frame that stands at the root of a stack which is not all there.
+const fn marker(outcome: Outcome) -> Option<&'static str> {
+    match outcome {
+        Outcome::Complete => None,
+        Outcome::Truncated => Some("<truncated>"),
+        Outcome::Native => Some("<native>"),
+        Outcome::Starting => Some("<starting>"),
+        Outcome::Unreadable => Some("<unreadable>"),
+        Outcome::Torn => Some("<torn>"),
+        Outcome::ThreadNotFound => Some("<thread not found>"),
+        Outcome::Unknown => Some("<unknown>"),
+    }
+}
+
+/// A thread without Python frames: the instruction it stood at, and whether it was in the kernel.
+fn native(profile: &mut Profile, user_ip: u64, in_kernel: bool) -> StackId {
+    let function = profile.function(if in_kernel { "<native, in kernel>" } else { "<native>" }, "", 0);
+    let location = profile.location(function, 0, user_ip);
+    profile.stack(&[location])
+}
+
+/// `task_struct.comm` up to its NUL; it holds any bytes.
+fn comm(bytes: &[u8; 16]) -> &str {
+    let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
+    match std::str::from_utf8(&bytes[..end]) {
+        Ok(name) => name,
+        // A name cut in the middle of a character keeps what is whole.
+        Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or(""),
+    }
+}

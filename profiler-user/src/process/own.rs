@@ -1,0 +1,58 @@
+//! This process itself, as /proc shows it: privileges, memory, maps in the kernel; and settings of the host.
+
+use std::fs;
+
+/// The set of capabilities in force (`CapEff` of `/proc/self/status`), 0 when unreadable.
+pub fn effective_capabilities() -> u64 {
+    status_field("CapEff:").and_then(|hex| u64::from_str_radix(&hex, 16).ok()).unwrap_or(0)
+}
+
+/// Peak resident memory, bytes.
+pub fn peak_rss_bytes() -> u64 {
+    kilobytes("VmHWM:")
+}
+
+/// Resident memory now, bytes.
+pub fn rss_bytes() -> u64 {
+    kilobytes("VmRSS:")
+}
+
+fn kilobytes(field: &str) -> u64 {
+    let value = status_field(field).unwrap_or_default();
+    value.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) * 1024
+}
+
+fn status_field(name: &str) -> Option<String> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+}
+
+/// Memory that the kernel holds for our BPF maps, bytes: `memlock` in `/proc/self/fdinfo` (kernel/bpf/syscall.c,
+/// `bpf_map_show_fdinfo`), each map once.
+pub fn map_bytes() -> u64 {
+    let Ok(entries) = fs::read_dir("/proc/self/fdinfo") else { return 0 };
+    let mut maps = std::collections::BTreeMap::new();
+    for entry in entries.flatten() {
+        let Ok(info) = fs::read_to_string(entry.path()) else { continue };
+        let field = |name: &str| {
+            let line = info.lines().find_map(|line| line.strip_prefix(name))?;
+            line.trim().parse::<u64>().ok()
+        };
+        if let (Some(id), Some(bytes)) = (field("map_id:"), field("memlock:")) {
+            maps.insert(id, bytes);
+        }
+    }
+    maps.values().sum()
+}
+
+/// A setting below `/proc/sys`.
+pub fn sysctl(name: &str) -> Option<String> {
+    fs::read_to_string(format!("/proc/sys/{name}")).ok().map(|value| value.trim().to_owned())
+}
+
+/// The kernel's lockdown mode: the bracketed word of `/sys/kernel/security/lockdown`.
+pub fn lockdown() -> Option<String> {
+    let text = fs::read_to_string("/sys/kernel/security/lockdown").ok()?;
+    let (_, rest) = text.split_once('[')?;
+    rest.split_once(']').map(|(mode, _)| mode.to_owned())
+}

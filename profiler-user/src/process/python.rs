@@ -1,0 +1,321 @@
+//! Finds the CPython inside a process: which mapped file holds `_PyRuntime`, where it was loaded, what its layout is.
+
+use std::io;
+use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use pyunwind::{Addr, Layout, Memory};
+
+use super::cache::{Dull, FactsCache, Known, MappingKey};
+use super::elf::ElfError;
+use super::facts::{CPython, ElfFacts, Runtime};
+use super::maps::{Mapping, Maps, unescape};
+use super::memory::ProcessMemory;
+use super::name::base_name;
+use super::open::{open_executable, open_mapped};
+
+/// One process has a few CPythons at most (a program that embeds one and loads another).
+const MAX_CANDIDATES: usize = 16;
+/// How often the first links of the runtime are tried before they count as wrong: a thread may be coming up.
+const VALIDATION_TRIES: usize = 3;
+const VALIDATION_PAUSE: Duration = Duration::from_millis(2);
+/// A process may map thousands of large files that nobody has looked at yet; what was learnt in time is kept, so that
+/// the next inspection gets further.
+const EXAMINATION: Duration = Duration::from_secs(1);
+
+#[derive(Debug, thiserror::Error)]
+pub enum InspectError {
+    #[error("failed to inspect the process: it is gone")]
+    Gone,
+    #[error("failed to inspect the process in one go: it maps too many unknown files")]
+    TooMuch,
+    #[error("failed to inspect the process: {0}")]
+    Io(#[source] io::Error),
+}
+
+impl From<io::Error> for InspectError {
+    fn from(error: io::Error) -> Self {
+        match (error.kind(), error.raw_os_error()) {
+            (io::ErrorKind::NotFound, _) | (_, Some(libc::ESRCH)) => InspectError::Gone,
+            _ => InspectError::Io(error),
+        }
+    }
+}
+
+#[derive(Debug)]
+pub enum Inspection {
+    Python(Box<PythonImage>),
+    /// A Python that cannot be unwound, by name: "CPython 3.7.16", "PyPy 3.9", "free-threaded CPython 3.13.0".
+    Unsupported {
+        what: String,
+    },
+    /// No runtime is mapped. With `expects_libpython` the linker is about to map one.
+    MaybeLater {
+        expects_libpython: bool,
+    },
+}
+
+#[derive(Clone, Debug)]
+pub struct PythonImage {
+    /// Major, minor and, where the file tells it, micro.
+    pub version: (u8, u8, Option<u8>),
+    /// "3.11.2", "3.15.0a3"
+    pub version_text: String,
+    pub layout: Layout,
+    /// Where `_PyRuntime` is in the process.
+    pub runtime_address: Addr,
+    /// Threads are there. Not so in the first milliseconds, nor where a program maps libpython and does not use it.
+    pub initialized: bool,
+    /// What /proc/PID/exe leads to.
+    pub executable: Image,
+    /// The file that holds `_PyRuntime`: the executable or a libpython.
+    pub runtime: Image,
+    /// A live task of the process: the process itself unless its leader has exited.
+    pub task: u32,
+}
+
+/// A mapped file: its code in the process, and its name there.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Image {
+    pub path: String,
+    pub start: u64,
+    pub limit: u64,
+    pub offset: u64,
+    pub build_id: Option<String>,
+}
+
+/// A CPython that some mapping of the process belongs to.
+struct Candidate<'m> {
+    mapping: Mapping<'m>,
+    facts: Arc<ElfFacts>,
+    python: CPython,
+    runtime_address: Addr,
+    state: State,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum State {
+    /// What the layout leads to is not a thread.
+    Mismatch,
+    NotYet,
+    Initialized,
+}
+
+/// Looks at one process. Opens only files that the cache does not know to be dull.
+pub fn inspect(pid: u32, cache: &mut FactsCache) -> Result<Inspection, InspectError> {
+    let maps = Maps::read(pid)?;
+    let start = Instant::now();
+    let mut too_much = false;
+    let mut expects_libpython = false;
+    let mut unsupported = None;
+    let mut candidates: Vec<Candidate<'_>> = Vec::new();
+    // Neighbouring lines are of the same file: the last few are enough to look at each file once.
+    let mut seen: Vec<((u32, u32), u64)> = Vec::new();
+    for mapping in maps.iter().filter(may_hold_code) {
+        let file = (mapping.device, mapping.inode);
+        if seen.contains(&file) || candidates.len() >= MAX_CANDIDATES {
+            continue;
+        }
+        if seen.len() >= 512 {
+            seen.clear();
+        }
+        seen.push(file);
+        let key = mapping_key(cache, &mapping);
+        if let Some(dull) = cache.dull(&key) {
+            expects_libpython |= dull.needs_libpython;
+            continue;
+        }
+        too_much |= start.elapsed() > EXAMINATION;
+        if too_much {
+            continue;
+        }
+        let Ok(located) = open_mapped(maps.task, &mapping) else { continue };
+        // Between reading the line and opening the file the target may have mapped another one, to have a
+        // libpython that others use forgotten: only what certainly is the file of the line is remembered as dull.
+        let device = libc::makedev(mapping.device.0, mapping.device.1);
+        let is_the_file = (located.key.device, located.key.inode) == (device, mapping.inode);
+        let known = match cache.facts(&located) {
+            Ok(known) => known,
+            Err(ElfError::Foreign(what)) => {
+                let name = lossy(base_name(&unescape(mapping.path)));
+                if name.starts_with("python") || name.starts_with("libpython") {
+                    unsupported.get_or_insert(format!("{what} {name}"));
+                    continue;
+                }
+                None
+            }
+            Err(_) => continue,
+        };
+        match known.as_deref().map(|facts| &facts.runtime) {
+            None | Some(Runtime::None) => {
+                let needs_libpython = known.is_some_and(|facts| facts.needs_libpython);
+                expects_libpython |= needs_libpython;
+                if is_the_file {
+                    cache.set_dull(key, Dull { needs_libpython });
+                }
+            }
+            Some(Runtime::Unsupported(what)) => drop(unsupported.get_or_insert(what.clone())),
+            Some(Runtime::CPython(python)) => {
+                add_candidates(&mut candidates, &maps, file, &known, python);
+                // Its data are not mapped yet: the linker is in the middle of it.
+                expects_libpython = true;
+            }
+        }
+    }
+    // The first of the best: executables come first in the address space of every Linux process with a static one.
+    let best = candidates.into_iter().reduce(|best, next| if next.state > best.state { next } else { best });
+    match best {
+        Some(best) if best.state == State::Mismatch => {
+            let what =
+                format!("CPython {} whose structures are not where they should be", best.python.version);
+            Ok(Inspection::Unsupported { what })
+        }
+        Some(best) => image(&maps, best, cache).map(|image| Inspection::Python(Box::new(image))),
+        None => Ok(match unsupported {
+            Some(what) => Inspection::Unsupported { what },
+            None if too_much => return Err(InspectError::TooMuch),
+            None => Inspection::MaybeLater { expects_libpython },
+        }),
+    }
+}
+
+/// Code is mapped executable; the private writable data serve where code was moved to anonymous huge pages.
+fn may_hold_code(mapping: &Mapping<'_>) -> bool {
+    mapping.inode != 0 && mapping.private && (mapping.executable || mapping.writable)
+}
+
+fn mapping_key(cache: &FactsCache, mapping: &Mapping<'_>) -> MappingKey {
+    MappingKey {
+        device: libc::makedev(mapping.device.0, mapping.device.1),
+        inode: mapping.inode,
+        offset: mapping.offset,
+        bytes: mapping.limit - mapping.start,
+        path_hash: cache.hash(mapping.path),
+    }
+}
+
+/// One candidate per place to which the file is loaded.
+fn add_candidates<'m>(
+    candidates: &mut Vec<Candidate<'m>>,
+    maps: &'m Maps,
+    file: ((u32, u32), u64),
+    known: &Known,
+    python: &CPython,
+) {
+    let Some(facts) = known else { return };
+    for mapping in
+        maps.iter().filter(|mapping| (mapping.device, mapping.inode) == file && may_hold_code(mapping))
+    {
+        let Some(bias) = bias(&facts.segments, &mapping) else { continue };
+        let runtime_address = Addr(python.runtime_vaddr.wrapping_add(bias));
+        if candidates.iter().any(|candidate| candidate.runtime_address == runtime_address) {
+            continue;
+        }
+        let mapped = |it: &Mapping<'_>| (it.start..it.limit).contains(&runtime_address.0) && it.writable;
+        if candidates.len() >= MAX_CANDIDATES || !maps.iter().any(|it| mapped(&it)) {
+            continue;
+        }
+        let state = validate(&mut ProcessMemory::new(maps.task), &python.layout, runtime_address);
+        candidates.push(Candidate {
+            mapping,
+            facts: Arc::clone(facts),
+            python: python.clone(),
+            runtime_address,
+            state,
+        });
+    }
+}
+
+/// What was added to the addresses of the file when this mapping was made.
+fn bias(segments: &[super::elf::Segment], mapping: &Mapping<'_>) -> Option<u64> {
+    // SAFETY: no memory is involved.
+    let page_bytes = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
+    let segment = segments.iter().find(|segment| {
+        // A page of the file may be mapped twice, as the end of one segment and the start of the next.
+        let first = segment.offset & !(page_bytes - 1);
+        let end = segment.offset.saturating_add(segment.file_bytes);
+        let executable = segment.flags & libc::PF_X != 0;
+        let writable = segment.flags & libc::PF_W != 0;
+        let same_kind = executable == mapping.executable && (executable || writable == mapping.writable);
+        same_kind && (first..end).contains(&mapping.offset)
+    })?;
+    let vaddr = segment.vaddr.wrapping_add(mapping.offset.wrapping_sub(segment.offset));
+    let bias = mapping.start.wrapping_sub(vaddr);
+    bias.is_multiple_of(page_bytes).then_some(bias)
+}
+
+/// Follows the first links that every version has: runtime -> interpreter -> thread -> interpreter.
+fn validate(memory: &mut ProcessMemory, layout: &Layout, runtime: Addr) -> State {
+    let mut state = State::NotYet;
+    for attempt in 0..VALIDATION_TRIES {
+        if attempt != 0 {
+            std::thread::sleep(VALIDATION_PAUSE);
+        }
+        state = links(memory, layout, runtime).unwrap_or(State::Mismatch);
+        if state != State::Mismatch {
+            break;
+        }
+    }
+    state
+}
+
+fn links(memory: &mut ProcessMemory, layout: &Layout, runtime: Addr) -> Result<State, pyunwind::Fault> {
+    let mut link = |at: Addr, offset: u64| memory.word(at.offset(offset)).map(Addr);
+    let interpreter = link(runtime, u64::from(layout.runtime_interpreters_head))?;
+    if interpreter.is_null() {
+        return Ok(State::NotYet);
+    }
+    let thread = link(interpreter, u64::from(layout.interpreter_threads_head))?;
+    if thread.is_null() {
+        return Ok(State::NotYet);
+    }
+    let back = link(thread, u64::from(layout.thread_interp))?;
+    let thread_id = link(thread, u64::from(layout.thread_thread_id))?;
+    let plausible = interpreter.is_aligned() && thread.is_aligned() && thread_id.0 < 1 << 56;
+    // 3.12+ binds a thread state to its thread after linking it: 0 is no contradiction.
+    Ok(if plausible && back == interpreter { State::Initialized } else { State::Mismatch })
+}
+
+fn image(maps: &Maps, best: Candidate<'_>, cache: &mut FactsCache) -> Result<PythonImage, InspectError> {
+    let printed = std::fs::read_link(format!("/proc/{}/exe", maps.task))?.into_os_string().into_vec();
+    let mut executable = text_of(maps, |mapping| unescape(mapping.path) == unescape(&printed));
+    executable.path = lossy(&unescape(&printed));
+    executable.build_id = open_executable(maps.task)
+        .ok()
+        .and_then(|located| cache.facts(&located).ok().flatten())
+        .and_then(|facts| facts.build_id.clone());
+    let mut runtime = text_of(maps, |mapping| {
+        (mapping.device, mapping.inode) == (best.mapping.device, best.mapping.inode)
+            && bias(&best.facts.segments, mapping) == bias(&best.facts.segments, &best.mapping)
+    });
+    runtime.path = lossy(&unescape(best.mapping.path));
+    runtime.build_id = best.facts.build_id.clone();
+    Ok(PythonImage {
+        version: (best.python.version.major, best.python.version.minor, best.python.version.micro),
+        version_text: best.python.version.to_string(),
+        layout: best.python.layout,
+        runtime_address: best.runtime_address,
+        initialized: best.state == State::Initialized,
+        executable,
+        runtime,
+        task: maps.task,
+    })
+}
+
+/// The first executable mapping that `is_of` accepts.
+fn text_of(maps: &Maps, is_of: impl Fn(&Mapping<'_>) -> bool) -> Image {
+    maps.iter().find(|mapping| mapping.executable && mapping.inode != 0 && is_of(mapping)).map_or_else(
+        Image::default,
+        |mapping| Image {
+            start: mapping.start,
+            limit: mapping.limit,
+            offset: mapping.offset,
+            ..Image::default()
+        },
+    )
+}
+
+fn lossy(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}

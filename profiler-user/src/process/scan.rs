@@ -1,0 +1,138 @@
+//! Which processes there are, when they began, what their threads are called.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
+
+use crate::escape::escape_bytes;
+
+/// `PROC_PID_INIT_INO` (`include/uapi/linux/nsfs.h`): the pid namespace that the machine booted with.
+const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
+/// `/proc/PID/stat` counts time in `USER_HZ`, which is 100 on every 64-bit Linux.
+const TICK_NS: u64 = 10_000_000;
+const MAX_STAT_BYTES: u64 = 4_096;
+const MAX_COMM_BYTES: u64 = 64;
+const MAX_THREADS: usize = 65_536;
+
+/// When a process began, in ticks of 10 ms since boot, as /proc tells it.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+pub struct StartTime {
+    pub ticks: u64,
+}
+
+impl StartTime {
+    /// What /proc shows for the kernel's `start_boottime`: it cuts, it does not round
+    /// (`nsec_to_clock_t`, `kernel/time/time.c`).
+    pub const fn from_ns(start_boottime_ns: u64) -> Self {
+        StartTime { ticks: start_boottime_ns / TICK_NS }
+    }
+
+    /// Whether both are of the same process, as far as 10 ms can tell.
+    pub const fn matches_ns(self, start_boottime_ns: u64) -> bool {
+        self.ticks == start_boottime_ns / TICK_NS
+    }
+
+    /// The earliest moment that the ticks stand for.
+    pub const fn as_ns(self) -> u64 {
+        self.ticks.saturating_mul(TICK_NS)
+    }
+}
+
+/// All processes that /proc shows, kernel threads included.
+pub fn processes() -> io::Result<Vec<u32>> {
+    numbered(std::fs::read_dir("/proc")?, usize::MAX)
+}
+
+pub fn exists(pid: u32) -> bool {
+    std::fs::metadata(format!("/proc/{pid}/stat")).is_ok()
+}
+
+pub fn start_time(pid: u32) -> io::Result<StartTime> {
+    let stat = read_bounded(&format!("/proc/{pid}/stat"), MAX_STAT_BYTES)?;
+    start_ticks(&stat).map(|ticks| StartTime { ticks }).ok_or_else(|| io::ErrorKind::InvalidData.into())
+}
+
+/// Field 22. The name in field 2 may hold anything, parentheses and newlines too, so count from the last one.
+fn start_ticks(stat: &[u8]) -> Option<u64> {
+    let rest = &stat[stat.iter().rposition(|&byte| byte == b')')? + 1..];
+    let field = rest.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty()).nth(19)?;
+    std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// The tasks of a process.
+pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
+    numbered(std::fs::read_dir(format!("/proc/{pid}/task"))?, MAX_THREADS)
+}
+
+/// The kernel's name of a thread, at most 15 bytes, with control characters made visible.
+pub fn thread_name(pid: u32, tid: u32) -> io::Result<String> {
+    let comm = read_bounded(&format!("/proc/{pid}/task/{tid}/comm"), MAX_COMM_BYTES)?;
+    Ok(escape_bytes(comm.strip_suffix(b"\n").unwrap_or(&comm)).into_owned())
+}
+
+/// Whether the numbers of this process's /proc are those that the kernel's programs see.
+pub fn in_initial_pid_namespace() -> io::Result<bool> {
+    Ok(std::fs::metadata("/proc/self/ns/pid")?.ino() == INITIAL_PID_NAMESPACE)
+}
+
+fn numbered(directory: std::fs::ReadDir, most: usize) -> io::Result<Vec<u32>> {
+    let mut numbers = Vec::new();
+    for entry in directory.take(most) {
+        if let Some(number) = entry?.file_name().to_str().and_then(|name| name.parse().ok()) {
+            numbers.push(number);
+        }
+    }
+    Ok(numbers)
+}
+
+fn read_bounded(path: &str, most: u64) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?.take(most).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_start_time_is_found_behind_any_name() {
+        let tail = "S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 4711 20";
+        for name in ["python3", "a) b", ") 1 2 3", "\n)", ""] {
+            assert_eq!(start_ticks(format!("12 ({name}) {tail}\n").as_bytes()), Some(4711), "{name:?}");
+        }
+        for bad in ["", "12 (x", "12 (x) S 1 2", "12 (x) S 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 16 17 18 x 20"]
+        {
+            assert_eq!(start_ticks(bad.as_bytes()), None, "{bad:?}");
+        }
+    }
+
+    #[test]
+    fn a_start_in_ns_is_compared_at_the_resolution_of_proc() {
+        let start = StartTime { ticks: 1234 };
+        for (ns, same) in
+            [(12_340_000_000, true), (12_349_999_999, true), (12_350_000_000, false), (12_339_999_999, false)]
+        {
+            assert_eq!(start.matches_ns(ns), same, "{ns}");
+            assert_eq!(StartTime::from_ns(ns) == start, same, "{ns}");
+        }
+        assert_eq!(start.as_ns(), 12_340_000_000);
+    }
+
+    #[test]
+    fn this_process_is_listed_with_its_threads() {
+        let pid = std::process::id();
+        assert!(processes().unwrap().contains(&pid) && exists(pid) && !exists(u32::MAX));
+        let named = std::thread::Builder::new().name("a\tb".to_owned());
+        let (stop, stopped) = std::sync::mpsc::channel::<()>();
+        let thread = named.spawn(move || stopped.recv()).unwrap();
+        let named = |tid| thread_name(pid, tid).is_ok_and(|name| name == "a\\x09b");
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while !threads(pid).unwrap().into_iter().any(named) {
+            assert!(std::time::Instant::now() < deadline);
+        }
+        drop(stop);
+        let _ = thread.join();
+        assert!(start_time(pid).unwrap().ticks > 0);
+    }
+}

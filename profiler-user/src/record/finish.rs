@@ -1,0 +1,147 @@
+//! The end of a capture: every profile to its file, the account to `capture.json`, the summary to the terminal.
+
+use profiler_common::Stat;
+use pyunwind::Outcome;
+
+use super::RecordError;
+use super::host::own_cpu_ns;
+use crate::bpf::Counters;
+use crate::capture_json::{self, CaptureJson};
+use crate::cli::RecordOptions;
+use crate::encode::pprof_to;
+use crate::escape::escape;
+use crate::pipeline::{Follower, Image, Ingest};
+use crate::process::own;
+use crate::profile::{CaptureMeta, Loss, OwnCost, Profile, Ticks};
+use crate::report;
+use crate::sink::{ImageNumbers, OutputDirectory, SinkError, file_name};
+
+/// What the kernel counted of the whole capture.
+pub struct Account {
+    pub counters: Counters,
+    pub expected: u64,
+    pub malformed: u64,
+}
+
+/// Counters that tell of something missing from the profiles.
+const LOSSES: [Stat; 12] = [
+    Stat::NotChained,
+    Stat::NoScratch,
+    Stat::SampleRingFull,
+    Stat::SampleRingFullNs,
+    Stat::CodeRingFull,
+    Stat::LifecycleRingFull,
+    Stat::ProcessTableFull,
+    Stat::HintFailed,
+    Stat::UnsampledNs,
+    Stat::CodeDeferred,
+    Stat::CodeUnreadable,
+    Stat::StaleRecord,
+];
+
+/// The width to print to: the terminal's, or 100 columns into a file.
+pub fn terminal_width() -> usize {
+    // SAFETY: `winsize` is plain integers.
+    let mut size: libc::winsize = unsafe { std::mem::zeroed() };
+    // SAFETY: a valid pointer to the struct that this request fills.
+    let status = unsafe { libc::ioctl(libc::STDERR_FILENO, libc::TIOCGWINSZ, &mut size) };
+    if status == 0 && size.ws_col > 0 { usize::from(size.ws_col) } else { 100 }
+}
+
+fn is_sampled(image: &Image) -> bool {
+    let total = image.profile.total().samples + image.profile.dropped().samples;
+    image.python().is_some() && total > 0
+}
+
+/// Writes and prints everything there is to say.
+pub fn write(
+    ingest: &Ingest,
+    follower: &Follower,
+    meta: &CaptureMeta,
+    account: &Account,
+    directory: &OutputDirectory,
+    options: &RecordOptions,
+) -> Result<(), RecordError> {
+    for one in &follower.unsupported {
+        if !options.quiet {
+            eprintln!("not profiled: process {}: {}", one.pid, escape(&one.what));
+        }
+    }
+    let images: Vec<&Image> = ingest.images().iter().filter(|image| is_sampled(image)).collect();
+    let python_samples: u64 = images.iter().map(|image| image.profile.total().samples).sum();
+    let dropped: u64 = images.iter().map(|image| image.profile.dropped().samples).sum();
+    let mut meta = meta.clone();
+    meta.ticks = Ticks {
+        expected: account.expected,
+        delivered: account.counters.get(Stat::Delivered),
+        on_python: python_samples + dropped + account.counters.get(Stat::SampleRingFull),
+    };
+    meta.losses = losses(ingest, account);
+    meta.own_cost = own_cost(account);
+    if images.is_empty() {
+        directory.remove_if_empty();
+        return Err(RecordError::NothingSampled(nothing(ingest)));
+    }
+
+    let mut numbers = ImageNumbers::default();
+    let mut failures: Vec<SinkError> = Vec::new();
+    let mut files: Vec<Option<String>> = Vec::with_capacity(images.len());
+    for image in &images {
+        let profile = &image.profile;
+        let process = profile.process();
+        let name = file_name(&process.name, process.pid, numbers.next(process.pid));
+        match directory.write_with(&name, |file| pprof_to(profile, &meta, file)) {
+            Ok(()) => files.push(Some(name)),
+            Err(error) => {
+                failures.push(error);
+                files.push(None);
+            }
+        }
+    }
+    let profiles: Vec<(&Profile, Option<&str>)> =
+        images.iter().map(|image| &image.profile).zip(files.iter().map(Option::as_deref)).collect();
+    let json = CaptureJson::new(&meta, profiles.iter().copied());
+    if let Err(error) = directory.write(capture_json::FILE_NAME, &json.to_bytes()) {
+        failures.push(error);
+    }
+    let missing_ns = account.counters.get(Stat::SampleRingFullNs);
+    if !options.quiet {
+        let text =
+            report::summary(profiles, missing_ns, &meta.own_cost, directory.path(), terminal_width());
+        eprint!("{text}");
+    }
+    let (failed, all) = (failures.len(), images.len() + 1);
+    match failures.into_iter().next() {
+        Some(first) => Err(RecordError::Files { failed, all, first }),
+        None => Ok(()),
+    }
+}
+
+fn nothing(ingest: &Ingest) -> String {
+    if ingest.images().iter().any(|image| image.python().is_some()) {
+        "Python processes are there, but none used the CPU while sampling".into()
+    } else {
+        "no Python process ran".into()
+    }
+}
+
+fn losses(ingest: &Ingest, account: &Account) -> Vec<Loss> {
+    let loss = |name: &str, count: u64| Loss { name: name.into(), count };
+    let mut losses: Vec<Loss> =
+        LOSSES.iter().map(|stat| loss(stat.name(), account.counters.get(*stat))).collect();
+    losses.push(loss("ticks_missed", account.expected.saturating_sub(account.counters.get(Stat::Delivered))));
+    losses.push(loss("code_unnamed", ingest.received.unnamed));
+    losses.push(loss("record_malformed", account.malformed));
+    let sampled: u64 = Outcome::ALL.iter().map(|outcome| account.counters.outcome(*outcome)).sum();
+    let arrived = ingest.received.samples + account.counters.get(Stat::SampleRingFull);
+    losses.push(loss("sample_unaccounted", sampled.abs_diff(arrived)));
+    losses
+}
+
+fn own_cost(account: &Account) -> OwnCost {
+    OwnCost {
+        cpu_ns: own_cpu_ns() + account.counters.get(Stat::SamplerNs),
+        peak_rss_bytes: own::peak_rss_bytes(),
+        kernel_bytes: own::map_bytes(),
+    }
+}

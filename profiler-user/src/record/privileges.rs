@@ -1,0 +1,85 @@
+//! Says before anything is loaded what would be missing, in words that name the mend.
+
+use super::RecordError;
+use super::host::Host;
+use crate::bpf::BpfError;
+use crate::process::own;
+
+/// Bits of `CapEff` (`include/uapi/linux/capability.h`) and what each is for. `CAP_SYS_ADMIN` stands for the two
+/// newer ones, as in the kernel.
+const CAP_SYS_PTRACE: u32 = 19;
+const CAP_SYS_ADMIN: u32 = 21;
+const CAP_PERFMON: u32 = 38;
+const CAP_BPF: u32 = 39;
+
+/// The oldest kernel that has what the programs use: `bpf_loop` (5.17), `bpf_task_pt_regs` (5.15), the BPF ring buffer
+/// (5.8).
+const OLDEST: (u32, u32) = (5, 17);
+
+/// Checks host and privileges.
+pub fn check(host: &Host) -> Result<(), RecordError> {
+    if !cfg!(target_os = "linux") {
+        return Err(RecordError::HostUnsupported("this is not Linux".into()));
+    }
+    if let Some(version) = host.kernel_version()
+        && version < OLDEST
+    {
+        let (major, minor) = OLDEST;
+        return Err(RecordError::HostUnsupported(format!("kernel {}: needs {major}.{minor}", host.kernel)));
+    }
+    let missing = missing(own::effective_capabilities());
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(RecordError::NoPrivilege(format!(
+        "missing {}: run with sudo, or grant the program these capabilities",
+        missing.join(", ")
+    )))
+}
+
+fn missing(effective: u64) -> Vec<&'static str> {
+    let has = |bit: u32| effective & (1 << bit) != 0;
+    let admin = has(CAP_SYS_ADMIN);
+    let needed =
+        [("CAP_BPF", has(CAP_BPF) || admin), ("CAP_PERFMON", has(CAP_PERFMON) || admin), ("CAP_SYS_PTRACE", has(CAP_SYS_PTRACE))];
+    needed.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect()
+}
+
+/// What a refusal by the kernel means, where it was one.
+pub fn explain(error: BpfError) -> RecordError {
+    if !error.is_refusal() {
+        return RecordError::Bpf(error);
+    }
+    let mut reasons = Vec::new();
+    if let Some(level) = own::sysctl("kernel/perf_event_paranoid")
+        && level.parse::<i32>().is_ok_and(|level| level > 2)
+    {
+        reasons.push(format!("kernel.perf_event_paranoid is {level}: set it to 2 or grant CAP_PERFMON"));
+    }
+    if own::lockdown().is_some_and(|mode| mode == "confidentiality") {
+        reasons.push("kernel lockdown is in confidentiality mode, which forbids BPF to read memory".into());
+    }
+    if reasons.is_empty() {
+        reasons.push("CAP_BPF and CAP_PERFMON, or CAP_SYS_ADMIN, are missing in this user namespace".into());
+    }
+    RecordError::NoPrivilege(format!("{error}\n{}", reasons.join("\n")))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, missing};
+
+    #[test]
+    fn every_missing_capability_is_named() {
+        let bits = |bits: &[u32]| bits.iter().fold(0u64, |all, bit| all | 1 << bit);
+        let rows: [(u64, &[&str]); 4] = [
+            (0, &["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"]),
+            (bits(&[CAP_BPF, CAP_PERFMON, CAP_SYS_PTRACE]), &[]),
+            (bits(&[CAP_SYS_ADMIN]), &["CAP_SYS_PTRACE"]),
+            (bits(&[CAP_BPF, CAP_SYS_PTRACE]), &["CAP_PERFMON"]),
+        ];
+        for (effective, expected) in rows {
+            assert_eq!(missing(effective), expected, "{effective:#x}");
+        }
+    }
+}
