@@ -1,1 +1,43 @@
-//! End-to-end tests.
+//! The harness of the end-to-end tests: real interpreters, the real binary, real BPF, and a reader of pprof files that
+//! shares no code with the writer.
+//!
+//! Needs root. `cargo xtask test` sets `PYPROF_BIN` (the built `pyprof-bpf`) and `PYPROF_PYTHONS`; without them the
+//! release binary of this workspace and the interpreters of pyenv and Debian are used.
+
+pub mod capture;
+pub mod pprof;
+pub mod pythons;
+pub mod target;
+
+pub use capture::{Capture, Recording};
+pub use pprof::{Frame, Profile, Sample};
+pub use pythons::{Python, pythons};
+pub use target::Target;
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
+
+/// A directory below the system's temporary one that goes with its owner.
+pub struct Scratch(PathBuf);
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
+
+impl Scratch {
+    pub fn new(what: &str) -> Scratch {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let path = std::env::temp_dir().join(format!("pyprof-test-{}-{number}-{what}", std::process::id()));
+        std::fs::create_dir(&path).expect("a fresh scratch directory");
+        Scratch(path)
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // Left behind only if something else removed it first.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -29,18 +29,18 @@ pub(crate) fn setup(workspace: &Workspace) -> Result<()> {
     let in_cache = cache_dir()?.join(RECORD);
 
     let known = [&in_target, &in_cache].into_iter().find_map(|file| BpfToolchain::load(file));
-    let (toolchain, news) = match known {
-        Some(toolchain) => (toolchain, "ready"),
+    let toolchain = match known {
+        Some(toolchain) => toolchain,
         None => {
             eprintln!("BPF toolchain: none recorded here yet, looking for a compiler with rust-src");
             let compiler = Compiler::find_or_install()?;
             let linker = linker::find_or_build(&compiler)?;
-            (BpfToolchain::new(&compiler, linker)?, "installed and ready")
+            BpfToolchain::new(&compiler, linker)?
         }
     };
     // Both are written even when one was read: the other may be missing, or of an older compiler.
     toolchain.save(&in_target)?;
     toolchain.save(&in_cache)?;
-    eprintln!("BPF toolchain: {toolchain}: {news}");
+    eprintln!("BPF toolchain: {toolchain}: ready");
     Ok(())
 }

@@ -1,0 +1,80 @@
+//! The interpreters that every test runs against.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::process::Command;
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Python {
+    pub path: PathBuf,
+    pub minor: u8,
+    /// As the interpreter states it: "3.11.2".
+    pub version: String,
+    /// The runtime is in the executable itself, not in a libpython.
+    pub is_static: bool,
+}
+
+impl fmt::Display for Python {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}{}", self.version, if self.is_static { " static" } else { "" })
+    }
+}
+
+/// Every minor version that must be there, and the static build.
+const REQUIRED: [u8; 6] = [8, 9, 10, 11, 12, 13];
+
+/// Debian's static build also says `Py_ENABLE_SHARED`, so what is mapped decides.
+const ASK: &str = "import sys\nprint('%d %d.%d.%d %d' % (sys.version_info[1:2] + sys.version_info[:3] + \
+                   ('libpython' not in open('/proc/self/maps').read(),)))";
+
+fn ask(path: PathBuf) -> Option<Python> {
+    let output = Command::new(&path).args(["-I", "-S", "-c", ASK]).output().ok()?;
+    let text = String::from_utf8(output.stdout).ok()?;
+    let mut words = text.split_whitespace();
+    let minor = words.next()?.parse().ok()?;
+    let version = words.next()?.to_owned();
+    Some(Python { path, minor, version, is_static: words.next()? == "1" })
+}
+
+fn default_paths() -> Vec<PathBuf> {
+    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from).unwrap_or_else(|| {
+        PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".pyenv")
+    });
+    let mut paths = Vec::new();
+    for entry in std::fs::read_dir(root.join("versions")).into_iter().flatten().flatten() {
+        let name = entry.file_name().to_string_lossy().into_owned();
+        let mut parts = name.split('.');
+        if let (Some("3"), Some(minor)) = (parts.next(), parts.next()) {
+            paths.push(entry.path().join(format!("bin/python3.{minor}")));
+        }
+    }
+    paths.push("/usr/bin/python3.11".into());
+    paths
+}
+
+/// All interpreters, oldest first; a required one that is missing fails the test by name.
+pub fn pythons() -> Vec<Python> {
+    let paths = match std::env::var_os("PYPROF_PYTHONS") {
+        Some(list) => std::env::split_paths(&list).collect(),
+        None => default_paths(),
+    };
+    let mut pythons: Vec<Python> =
+        paths.into_iter().filter_map(ask).filter(|python| REQUIRED.contains(&python.minor)).collect();
+    pythons.sort_by_key(|python| (python.minor, python.is_static));
+    for minor in REQUIRED {
+        assert!(
+            pythons.iter().any(|python| python.minor == minor && !python.is_static),
+            "CPython 3.{minor} (shared libpython) is missing: set PYPROF_PYTHONS or install it with pyenv"
+        );
+    }
+    assert!(pythons.iter().any(|python| python.is_static), "a static CPython is missing: apt-get install python3.11");
+    pythons
+}
+
+/// The newest interpreter of one minor version, shared build.
+pub fn python(minor: u8) -> Python {
+    pythons()
+        .into_iter()
+        .rfind(|python| python.minor == minor && !python.is_static)
+        .unwrap_or_else(|| panic!("CPython 3.{minor} is missing"))
+}

@@ -1,0 +1,107 @@
+//! A Python process under test: its script, its lines of output, its end.
+
+use std::io::{BufRead, BufReader, Write};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+
+use crate::{Python, Scratch};
+
+pub struct Target {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: BufReader<ChildStdout>,
+    script: PathBuf,
+    _scratch: Option<Scratch>,
+}
+
+impl Target {
+    /// Runs `source` as a script called `name` and waits until it has printed a line: it is then where the test wants it.
+    pub fn start(python: &Python, name: &str, source: &str, args: &[&str]) -> Target {
+        let mut target = Target::spawn(python, name, source, args);
+        target.line();
+        target
+    }
+
+    /// Runs `source` without waiting.
+    pub fn spawn(python: &Python, name: &str, source: &str, args: &[&str]) -> Target {
+        let scratch = Scratch::new("target");
+        let script = scratch.path().join(name);
+        std::fs::write(&script, source).expect("the script");
+        let mut command = Command::new(&python.path);
+        command.arg(&script).args(args);
+        let mut target = Target::command(command);
+        target.script = script;
+        target._scratch = Some(scratch);
+        target
+    }
+
+    /// Runs any command as a target; it dies with the test.
+    pub fn command(mut command: Command) -> Target {
+        command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        // SAFETY: prctl is async-signal-safe and touches nothing of the parent.
+        unsafe {
+            command.pre_exec(|| {
+                libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+                Ok(())
+            });
+        }
+        let mut child = command.spawn().unwrap_or_else(|error| panic!("failed to run {command:?}: {error}"));
+        let stdin = child.stdin.take();
+        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
+        Target { child, stdin, stdout, script: PathBuf::new(), _scratch: None }
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    pub fn script(&self) -> &Path {
+        &self.script
+    }
+
+    /// The next line of output, without its newline.
+    pub fn line(&mut self) -> String {
+        let mut line = String::new();
+        self.stdout.read_line(&mut line).expect("output of the target");
+        assert!(line.ends_with('\n'), "the target ended early: {line:?}");
+        line.truncate(line.len() - 1);
+        line
+    }
+
+    /// Sends a line to the target's standard input.
+    pub fn tell(&mut self, line: &str) {
+        let stdin = self.stdin.as_mut().expect("standard input is open");
+        writeln!(stdin, "{line}").and_then(|()| stdin.flush()).expect("the target reads");
+    }
+
+    /// Waits for the target to end by itself; the rest of its output.
+    pub fn wait(mut self) -> String {
+        drop(self.stdin.take());
+        let mut rest = String::new();
+        std::io::Read::read_to_string(&mut self.stdout, &mut rest).expect("output of the target");
+        let status = self.child.wait().expect("the target is ours");
+        assert!(status.success(), "the target failed: {status}");
+        rest
+    }
+
+    /// CPU time that the scheduler charged to all living threads of the process, ns (`/proc/PID/task/TID/schedstat`,
+    /// first field; `kernel/sched/core.c`, `sum_exec_runtime`).
+    pub fn schedstat_ns(&self) -> u64 {
+        let mut sum = 0;
+        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the target lives");
+        for task in tasks.flatten() {
+            let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+            sum += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
+        }
+        sum
+    }
+}
+
+impl Drop for Target {
+    fn drop(&mut self) {
+        // Already gone is fine.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
