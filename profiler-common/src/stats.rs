@@ -44,6 +44,7 @@ stats! {
     ThreadSteps = 17, "thread_steps", "thread states looked at";
     PythonNs = 18, "python_ns", "weight of all ticks on Python processes";
     Restarted = 19, "restarted", "stacks whose leaf was stale and that were read from the last settled frame";
+    Retried = 21, "retried", "torn stacks that were read again from a cframe found in a register";
     StaleRecord = 20, "stale_record", "ticks on a process whose record belonged to an earlier image";
 }
 

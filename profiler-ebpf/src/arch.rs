@@ -9,6 +9,19 @@ mod x86_64 {
         regs.rip
     }
 
+    /// Registers that the interpreter may hold a pointer in for a few instructions, while memory does not have it yet:
+    /// the ones that compilers take for short-lived values.
+    #[inline(always)]
+    pub fn short_lived(regs: &pt_regs) -> [u64; 3] {
+        [regs.rdx, regs.rax, regs.rcx]
+    }
+
+    /// Registers that survive calls: compilers keep the interpreter's running frame in one of them.
+    #[inline(always)]
+    pub fn long_lived(regs: &pt_regs) -> [u64; 2] {
+        [regs.rbx, regs.rbp]
+    }
+
     /// Whether the registers are those of user mode (`arch/x86/include/asm/ptrace.h`, `user_mode`).
     #[inline(always)]
     pub fn is_user(regs: &pt_regs) -> bool {
@@ -27,6 +40,18 @@ mod aarch64 {
     #[inline(always)]
     pub fn instruction_pointer(regs: &user_pt_regs) -> u64 {
         regs.pc
+    }
+
+    /// Registers that the interpreter may hold a pointer in for a few instructions, while memory does not have it yet.
+    #[inline(always)]
+    pub fn short_lived(regs: &user_pt_regs) -> [u64; 3] {
+        [regs.regs[2], regs.regs[0], regs.regs[1]]
+    }
+
+    /// Registers that survive calls: compilers keep the interpreter's running frame in one of them.
+    #[inline(always)]
+    pub fn long_lived(regs: &user_pt_regs) -> [u64; 2] {
+        [regs.regs[19], regs.regs[20]]
     }
 
     /// Whether the registers are those of user mode (`arch/arm64/include/asm/ptrace.h`: EL0t, mode bits 0).

@@ -29,6 +29,9 @@ pub struct Event {
     pub user: bool,
     /// Instruction pointer, if it did.
     pub ip: u64,
+    /// Registers, if it did, where a pointer may be that memory does not have yet: see `pyunwind::step`.
+    pub short_lived: [u64; 3],
+    pub long_lived: [u64; 2],
     pub tgid: u32,
     pub tid: u32,
 }
@@ -87,7 +90,7 @@ pub fn collect(event: &Event) {
     scratch.memory.reset();
     scratch.thread_pointer = thread_pointer;
 
-    let outcome = unwind(scratch, record, &key, task.has_memory(&kernel));
+    let outcome = unwind(scratch, record, &key, event, task.has_memory(&kernel));
 
     let sample = &mut scratch.sample.event;
     sample.header.kind = KIND_SAMPLE;
@@ -119,7 +122,7 @@ pub fn collect(event: &Event) {
 
 /// Fills `scratch.sample.frames` and says what became of the sample.
 #[inline(always)]
-fn unwind(scratch: &mut Scratch, record: &mut ProcessRecord, key: &ProcessKey, has_memory: bool) -> Outcome {
+fn unwind(scratch: &mut Scratch, record: &mut ProcessRecord, key: &ProcessKey, event: &Event, has_memory: bool) -> Outcome {
     let same_start = record.key.start_ns == key.start_ns || record.key.start_ns == START_NS_ANY;
     let same_image = record.key.exec_id == key.exec_id || record.key.exec_id == EXEC_ID_ANY;
     if !same_start || !same_image {
@@ -142,21 +145,17 @@ fn unwind(scratch: &mut Scratch, record: &mut ProcessRecord, key: &ProcessKey, h
         Err(outcome) => return outcome,
     };
     record.flags |= FLAG_STARTED;
-    if thread.leaf.is_null() {
+    if !thread.runs_python(layout) {
         return Outcome::Native;
     }
-    match Walk::begin(&mut scratch.memory, layout, &thread) {
-        Ok(walk) => scratch.walk = walk,
-        Err(_) => return Outcome::Unreadable,
+    let mut outcome = Outcome::Torn;
+    if let Ok(walk) = Walk::begin(&mut scratch.memory, layout, &thread) {
+        scratch.walk = walk;
+        outcome = walk_frames(scratch, layout);
     }
-    scratch.result = RUNNING;
-    let mut drive = Drive { scratch, layout };
-    // SAFETY: the callback has the signature that `bpf_loop` calls, and `drive` outlives the call.
-    unsafe { bpf_loop(MAX_WALK_STEPS, walk_frame as *mut c_void, (&raw mut drive).cast(), 0) };
-    // SAFETY: `scratch` is still this CPU's own; the reborrow goes through the raw pointer given to the loop.
-    let scratch = unsafe { &mut *drive.scratch };
-    // Running out of steps means more shims than frames: what a forged chain looks like.
-    let outcome = Outcome::from_u8(scratch.result as u8).unwrap_or(Outcome::Truncated);
+    if outcome as u8 == Outcome::Torn as u8 {
+        outcome = retry(scratch, layout, &thread, event);
+    }
     if scratch.sink.new_codes != 0 {
         capture(scratch, layout, key);
     }
@@ -164,6 +163,61 @@ fn unwind(scratch: &mut Scratch, record: &mut ProcessRecord, key: &ProcessKey, h
         return Outcome::Native;
     }
     outcome
+}
+
+/// Reads a torn stack again from what the registers hold, under checks that a wrong guess does not pass.
+#[inline(always)]
+fn retry(scratch: &mut Scratch, layout: &Layout, thread: &ThreadState, event: &Event) -> Outcome {
+    let [first, second] = event.long_lived;
+    if try_frame(scratch, layout, thread, Addr(first)) || try_frame(scratch, layout, thread, Addr(second)) {
+        return Outcome::Complete;
+    }
+    let [first, second, third] = event.short_lived;
+    let mut cframe = Addr::NULL;
+    for candidate in [third, second, first] {
+        if Walk::is_cframe_above(layout, thread, Addr(candidate)) {
+            cframe = Addr(candidate);
+        }
+    }
+    if !cframe.is_null()
+        && let Ok(walk) = Walk::retry_cframe(&mut scratch.memory, layout, thread, cframe)
+    {
+        return again(scratch, layout, walk);
+    }
+    Outcome::Torn
+}
+
+#[inline(always)]
+fn try_frame(scratch: &mut Scratch, layout: &Layout, thread: &ThreadState, frame: Addr) -> bool {
+    if !Walk::is_frame(layout, thread, frame) {
+        return false;
+    }
+    match Walk::retry_frame(&mut scratch.memory, layout, thread, frame) {
+        Ok(walk) => again(scratch, layout, walk) as u8 == Outcome::Complete as u8,
+        Err(_) => false,
+    }
+}
+
+#[inline(always)]
+fn again(scratch: &mut Scratch, layout: &Layout, walk: Walk) -> Outcome {
+    scratch.walk = walk;
+    scratch.sink.depth = 0;
+    scratch.sink.hash = 0;
+    count(Stat::Retried);
+    walk_frames(scratch, layout)
+}
+
+/// Walks from where `scratch.walk` stands to the root.
+#[inline(always)]
+fn walk_frames(scratch: &mut Scratch, layout: &Layout) -> Outcome {
+    scratch.result = RUNNING;
+    let mut drive = Drive { scratch, layout };
+    // SAFETY: the callback has the signature that `bpf_loop` calls, and `drive` outlives the call.
+    unsafe { bpf_loop(MAX_WALK_STEPS, walk_frame as *mut c_void, (&raw mut drive).cast(), 0) };
+    // SAFETY: `scratch` is still this CPU's own; the reborrow goes through the raw pointer given to the loop.
+    let scratch = unsafe { &mut *drive.scratch };
+    // Running out of steps means more shims than frames: what a forged chain looks like.
+    Outcome::from_u8(scratch.result as u8).unwrap_or(Outcome::Truncated)
 }
 
 unsafe extern "C" fn walk_frame(_index: u32, context: *mut Drive) -> i64 {

@@ -38,7 +38,10 @@ struct FrequencyChange {
 struct Ticks {
     expected: u64,
     delivered: u64,
+    idle: u64,
+    other: u64,
     on_python: u64,
+    on_python_ns: u64,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -111,7 +114,14 @@ impl CaptureJson {
             duration_seconds: seconds(*duration_ns),
             frequency_hz: *frequency_hz,
             frequency_changes: frequency_changes.iter().map(change).collect(),
-            ticks: Ticks { expected: ticks.expected, delivered: ticks.delivered, on_python: ticks.on_python },
+            ticks: Ticks {
+                expected: ticks.expected,
+                delivered: ticks.delivered,
+                idle: ticks.idle,
+                other: ticks.other,
+                on_python: ticks.on_python,
+                on_python_ns: ticks.on_python_ns,
+            },
             losses: Counters(losses.iter().map(|loss| (loss.name.clone(), loss.count)).collect()),
             own_cost: OwnCost {
                 cpu_ns: own_cost.cpu_ns,

@@ -3,15 +3,16 @@
 //! The thread is stopped while it is read, but the interrupt may fall between two stores of the interpreter. On 3.11
 //! and 3.12 `tstate->cframe` is published before the new cframe is filled (`Python/ceval.c`, `_PyEval_EvalFrameDefault`;
 //! compilers move both of its pointers behind the publication), so its contents may be left over from an earlier call.
-//! Two facts tell: a leaf on the data stack lies below its top, and the frame through which C entered links to
-//! `cframe->previous->current_frame`. Where either fails, the new frame does not run yet and the thread's leaf is that
-//! of the previous cframe, if that is one: from there on every entry frame is held against the chain of cframes, down
-//! to its root, and a stack that contradicts it is torn.
+//! What tells is the link of the frame through which C entered: it must be `cframe->previous->current_frame`. Where it
+//! is not, the new frame does not run yet and the thread's leaf is that of the previous cframe, if that is one: from
+//! there on every entry frame is held against the chain of cframes, down to its root, and a stack that contradicts it is
+//! torn. A torn stack may be started over from a frame or cframe that a register holds, under the same checks.
+//! A leaf at or above the top of the data stack has just been popped: it is left out, its link is good.
 
 use crate::code;
 use crate::layout::{ABSENT, FRAME_HEAP, INSTR_BYTES, INSTR_UNITS, Layout, NO_SHIM};
 use crate::memory::FrameSink;
-use crate::thread::ThreadState;
+use crate::thread::{THREAD_STATE_BYTES, ThreadState};
 use crate::{Addr, Fault, Memory, Outcome};
 
 /// `FRAME_OWNED_BY_THREAD` (`Include/internal/pycore_frame.h`, 3.11+): the frame lies on the data stack.
@@ -19,6 +20,10 @@ const OWNED_BY_THREAD: u8 = 0;
 
 /// Frames further apart than this do not share a window.
 const WINDOW_BYTES: u64 = 4096;
+
+/// How far two neighbouring cframes lie apart: at least the rest of `_PyEval_EvalFrameDefault`'s own frame, which also
+/// holds the shim of 3.12, and at most what C code in between may reasonably take.
+const CFRAMES_APART: core::ops::Range<u64> = 0x100..0x10_0000;
 
 /// An index that stands for an instruction pointer outside the code object.
 pub const INDEX_UNKNOWN: i32 = i32::MAX;
@@ -40,11 +45,15 @@ pub struct Walk {
     next: Addr,
     /// The data-stack frame read last: its neighbours are worth reading with it.
     last_on_datastack: Addr,
+    /// The thread state, which holds the root cframe.
+    thread: Addr,
     /// The cframe below the one whose frames are being read.
     cframe: Addr,
     /// What the next entry frame must link to: `cframe->current_frame`.
     expected: Addr,
     doubt: Doubt,
+    /// The leaf has just been popped: its link is good, it itself no longer runs.
+    skip_leaf: bool,
     /// Whether the frame read last can be the root of a stack.
     can_be_root: bool,
 }
@@ -72,27 +81,80 @@ impl Walk {
             ..Walk::default()
         };
         if layout.cframe_previous != ABSENT {
+            walk.thread = thread.address;
             walk.cframe = thread.frame;
             walk.descend(memory, layout)?;
-            // The root cframe is part of the thread state and is never half-written.
             if !walk.cframe.is_null() {
                 walk.doubt = Doubt::Leaf;
-                if thread.leaf >= thread.datastack_top && thread.leaf < thread.datastack_limit {
-                    walk.restart(memory, layout)?;
-                }
+                walk.skip_leaf = thread.leaf >= thread.datastack_top && thread.leaf < thread.datastack_limit;
             }
         }
         Ok(walk)
     }
 
+    /// Starts over from what may be the running frame, found elsewhere than in the topmost cframe: the interpreter
+    /// keeps it in a register, also where it has stored a frame that is not linked yet. Every link is checked.
+    #[inline(always)]
+    pub fn retry_frame(
+        memory: &mut impl Memory,
+        layout: &Layout,
+        thread: &ThreadState,
+        frame: Addr,
+    ) -> Result<Walk, Fault> {
+        let mut walk = Walk {
+            next: frame,
+            thread: thread.address,
+            cframe: thread.frame,
+            doubt: Doubt::Everything,
+            ..Walk::default()
+        };
+        walk.descend(memory, layout)?;
+        Ok(walk)
+    }
+
+    /// Starts over from what may be the cframe below the topmost one, found elsewhere than in the topmost: while that
+    /// is being filled the interpreter holds the address in a register. Nothing is trusted.
+    #[inline(always)]
+    pub fn retry_cframe(
+        memory: &mut impl Memory,
+        layout: &Layout,
+        thread: &ThreadState,
+        cframe: Addr,
+    ) -> Result<Walk, Fault> {
+        let mut walk = Walk { thread: thread.address, cframe, ..Walk::default() };
+        walk.expected = Addr(memory.word(cframe.offset(u64::from(layout.cframe_current)))?);
+        walk.restart(memory, layout)?;
+        Ok(walk)
+    }
+
+    /// Whether `candidate` can be a frame other than the leaf that did not lead to the root.
+    #[inline(always)]
+    pub fn is_frame(layout: &Layout, thread: &ThreadState, candidate: Addr) -> bool {
+        layout.cframe_previous != ABSENT
+            && candidate.is_aligned()
+            && !candidate.is_null()
+            && candidate != thread.leaf
+    }
+
+    /// Whether `candidate` can be the cframe below the topmost one: further up the C stack, in another function's frame.
+    #[inline(always)]
+    pub fn is_cframe_above(layout: &Layout, thread: &ThreadState, candidate: Addr) -> bool {
+        let apart = candidate.0.wrapping_sub(thread.frame.0);
+        layout.cframe_previous != ABSENT && candidate.is_aligned() && CFRAMES_APART.contains(&apart)
+    }
+
     /// Goes one cframe down.
     #[inline(always)]
     fn descend(&mut self, memory: &mut impl Memory, layout: &Layout) -> Result<(), Fault> {
-        self.cframe = Addr(memory.word(self.cframe.offset(u64::from(layout.cframe_previous)))?);
+        let below = Addr(memory.word(self.cframe.offset(u64::from(layout.cframe_previous)))?);
         self.expected = Addr::NULL;
-        if !self.cframe.is_null() {
-            self.expected = Addr(memory.word(self.cframe.offset(u64::from(layout.cframe_current)))?);
+        if !below.is_null() {
+            self.expected = Addr(memory.word(below.offset(u64::from(layout.cframe_current)))?);
+        } else if self.cframe.0.wrapping_sub(self.thread.0) >= THREAD_STATE_BYTES {
+            // Only the root cframe, a part of the thread state that is never half-written, has none below it.
+            return Err(Fault);
         }
+        self.cframe = below;
         Ok(())
     }
 
@@ -100,16 +162,12 @@ impl Walk {
     #[inline(always)]
     fn restart(&mut self, memory: &mut impl Memory, layout: &Layout) -> Result<(), Fault> {
         self.next = self.expected;
+        self.skip_leaf = false;
         self.doubt = Doubt::Everything;
-        // A thread whose first evaluation is only being set up has no frames at all.
-        self.can_be_root = true;
+        // No frames at all would mean that the thread's very first evaluation is being set up; a leftover that points
+        // at the root cframe is more common by far.
+        self.can_be_root = false;
         self.descend(memory, layout)
-    }
-
-    /// Whether nothing is left to read.
-    #[inline(always)]
-    pub fn is_empty(&self) -> bool {
-        self.next.is_null()
     }
 
     /// Reads one frame and pushes it, or says how the stack ended.
@@ -201,6 +259,11 @@ impl Walk {
                 self.next = back;
                 return Ok(Verdict::Go(Progress::More));
             }
+        }
+        if self.skip_leaf {
+            self.skip_leaf = false;
+            self.next = back;
+            return Ok(Verdict::Go(Progress::More));
         }
         let code = Addr(word(memory, layout.frame_code));
         let instr = word(memory, layout.frame_instr);

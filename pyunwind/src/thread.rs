@@ -23,6 +23,22 @@ pub struct ThreadState {
     pub datastack_limit: Addr,
 }
 
+/// `sizeof(PyThreadState)` is at most this on the versions with cframes.
+pub(crate) const THREAD_STATE_BYTES: u64 = 512;
+
+impl ThreadState {
+    /// Whether the thread runs Python code. With cframes (3.11, 3.12) it does unless its cframe is the root one, which
+    /// is part of the thread state: what another cframe says of its leaf may not be written yet.
+    #[inline(always)]
+    pub fn runs_python(&self, layout: &Layout) -> bool {
+        if layout.cframe_current == ABSENT {
+            !self.leaf.is_null()
+        } else {
+            self.frame.0.wrapping_sub(self.address.0) >= THREAD_STATE_BYTES
+        }
+    }
+}
+
 /// A walk over all thread states of all interpreters, one per [`ThreadWalk::step`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThreadWalk {
@@ -84,7 +100,7 @@ pub fn revisit(
     let previous = Addr(memory.field(u32::from(layout.thread_next).wrapping_sub(8)));
     let interpreter = Addr(memory.field(u32::from(layout.thread_interp)));
     let Some((state, own)) = examine(memory, layout, address, thread_pointer)? else { return Ok(None) };
-    if !own || state.leaf.is_null() {
+    if !own || !state.runs_python(layout) {
         return Ok(None);
     }
     let back = if previous.is_null() {
@@ -138,11 +154,11 @@ impl ThreadWalk {
         memory.load(address, u32::from(layout.thread_span))?;
         self.next = Addr(memory.field(u32::from(layout.thread_next)));
         if let Some((state, own)) = examine(memory, layout, address, thread_pointer)? {
-            if own && !state.leaf.is_null() {
+            if own && state.runs_python(layout) {
                 self.best = state;
                 return Ok(WalkStep::Found);
             }
-            if self.best.leaf.is_null() {
+            if !self.best.runs_python(layout) {
                 self.best = state;
             }
         }

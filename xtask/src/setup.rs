@@ -32,7 +32,9 @@ pub(crate) fn setup(workspace: &Workspace) -> Result<()> {
     let toolchain = match known {
         Some(toolchain) => toolchain,
         None => {
-            eprintln!("BPF toolchain: none recorded here yet, looking for a compiler with rust-src");
+            eprintln!(
+                "BPF toolchain: none on record, or changed since; looking for a compiler with rust-src"
+            );
             let compiler = Compiler::find_or_install()?;
             let linker = linker::find_or_build(&compiler)?;
             BpfToolchain::new(&compiler, linker)?

@@ -59,6 +59,8 @@ pub fn pyprof_sample(ctx: PerfEventContext) -> u32 {
     let regs = unsafe { &(*ctx.ctx).regs };
     let user = arch::is_user(regs);
     let ip = if user { arch::instruction_pointer(regs) } else { 0 };
-    collect(&Event { source: SOURCE_CPU, now_ns, weight_ns, user, ip, tgid: ctx.tgid(), tid: ctx.pid() });
+    let short_lived = if user { arch::short_lived(regs) } else { [0; 3] };
+    let long_lived = if user { arch::long_lived(regs) } else { [0; 2] };
+    collect(&Event { source: SOURCE_CPU, now_ns, weight_ns, user, ip, short_lived, long_lived, tgid: ctx.tgid(), tid: ctx.pid() });
     0
 }

@@ -121,7 +121,14 @@ fn instance() -> Value {
         duration_ns: 10_250_000_000,
         frequency_hz: 99,
         frequency_changes: vec![FrequencyChange { after_ns: 500_000_000, frequency_hz: 49 }],
-        ticks: Ticks { expected: 30, delivered: 29, on_python: 9 },
+        ticks: Ticks {
+            expected: 30,
+            delivered: 29,
+            idle: 13,
+            other: 7,
+            on_python: 9,
+            on_python_ns: 90_000_000,
+        },
         losses: vec![Loss { name: "ring_full".into(), count: 3 }],
         own_cost: OwnCost { cpu_ns: 1, peak_rss_bytes: 2, kernel_bytes: 3 },
     };

@@ -32,12 +32,18 @@ pub struct FrequencyChange {
     pub frequency_hz: u32,
 }
 
-/// The account of the sampling event itself.
+/// The account of the sampling event itself. Each is counted on its own, none is the rest of others: that `delivered`
+/// equals the sum of `idle`, `other`, `on_python` and the losses before sampling is a finding, not a definition.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Ticks {
     pub expected: u64,
     pub delivered: u64,
+    pub idle: u64,
+    /// On processes that are no followed Pythons, and on those that turned out not to be.
+    pub other: u64,
     pub on_python: u64,
+    /// Weight of those, as the kernel summed it.
+    pub on_python_ns: u64,
 }
 
 /// Something that is missing from the profiles, under the name of its counter.

@@ -71,10 +71,15 @@ pub fn write(
     let python_samples: u64 = images.iter().map(|image| image.profile.total().samples).sum();
     let dropped: u64 = images.iter().map(|image| image.profile.dropped().samples).sum();
     let mut meta = meta.clone();
+    let (other, other_ns) = not_python(ingest);
+    let counters = &account.counters;
     meta.ticks = Ticks {
         expected: account.expected,
-        delivered: account.counters.get(Stat::Delivered),
-        on_python: python_samples + dropped + account.counters.get(Stat::SampleRingFull),
+        delivered: counters.get(Stat::Delivered),
+        idle: counters.get(Stat::Idle),
+        other: counters.get(Stat::Other) + other,
+        on_python: python_samples + dropped + counters.get(Stat::SampleRingFull),
+        on_python_ns: counters.get(Stat::PythonNs).saturating_sub(other_ns),
     };
     meta.losses = losses(ingest, account);
     meta.own_cost = own_cost(account);
@@ -115,6 +120,16 @@ pub fn write(
         Some(first) => Err(RecordError::Files { failed, all, first }),
         None => Ok(()),
     }
+}
+
+/// Samples, and their weight, of processes that turned out not to be Pythons or ended before anybody could tell.
+fn not_python(ingest: &Ingest) -> (u64, u64) {
+    let unknown = ingest.images().iter().filter(|image| image.python().is_none());
+    let first = (ingest.received.other, ingest.received.other_weight_ns);
+    unknown.fold(first, |(samples, ns), image| {
+        let (total, dropped) = (image.profile.total(), image.profile.dropped());
+        (samples + total.samples + dropped.samples, ns + total.weight_ns + dropped.weight_ns)
+    })
 }
 
 fn nothing(ingest: &Ingest) -> String {

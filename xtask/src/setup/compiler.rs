@@ -26,7 +26,7 @@ pub(super) struct Compiler {
     pub(super) toolchain: String,
     pub(super) release: String,
     pub(super) llvm: u32,
-    /// Where `bin/llvm-config` of that LLVM is.
+    /// Where the libraries of that LLVM are, in `lib`.
     pub(super) llvm_prefix: PathBuf,
     sysroot: PathBuf,
 }
@@ -135,7 +135,7 @@ impl Compiler {
             None => {
                 apt::install(&[&format!("llvm-{llvm}-dev")])?;
                 find_llvm(llvm)
-                    .ok_or_else(|| anyhow!("no llvm-config of LLVM {llvm} after its installation"))?
+                    .ok_or_else(|| anyhow!("no libLLVM.so of LLVM {llvm} after its installation"))?
             }
         };
         Ok(Self { toolchain: toolchain.to_owned(), release, llvm, llvm_prefix, sysroot })
@@ -162,17 +162,21 @@ fn parse_version(verbose: &str) -> Option<Version> {
 
 /// Debian's place first, then a `llvm-config` of that major on PATH, whose own answer counts.
 fn find_llvm(major: u32) -> Option<PathBuf> {
-    let debian = PathBuf::from(format!("/usr/lib/llvm-{major}"));
-    // The headers and the linker name of the library come with the -dev package alone, like llvm-config.
-    if debian.join("bin/llvm-config").exists() {
-        return Some(debian);
-    }
-    [format!("llvm-config-{major}"), "llvm-config".to_owned()].iter().find_map(|name| {
-        let config = which(name)?;
+    let on_path = [format!("llvm-config-{major}"), "llvm-config".to_owned()].into_iter().filter_map(|name| {
+        let config = which(&name)?;
         let ask = |what| output(command(&config).arg(what)).ok();
         let found: u32 = ask("--version")?.split('.').next()?.parse().ok()?;
         (found == major).then(|| ask("--prefix")).flatten().map(|prefix| PathBuf::from(prefix.trim()))
-    })
+    });
+    [PathBuf::from(format!("/usr/lib/llvm-{major}"))]
+        .into_iter()
+        .chain(on_path)
+        .find(|prefix| can_link(prefix))
+}
+
+/// Whether there is a library to link: Debian's llvm-N has llvm-config, but only llvm-N-dev has this.
+fn can_link(llvm_prefix: &Path) -> bool {
+    ["lib/libLLVM.so", "lib64/libLLVM.so"].iter().any(|library| llvm_prefix.join(library).exists())
 }
 
 #[cfg(test)]
