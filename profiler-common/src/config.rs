@@ -35,7 +35,7 @@ pub struct Settings {
     pub targets_only: u32,
     /// Bytes waiting in the sample ring at which the reader is woken.
     pub wakeup_bytes: u32,
-    /// tgid of the profiler itself (its ticks are its own cost, never a sample).
-    pub own_tgid: u32,
+    /// Frames are read one by one, not a page at a time: what the benchmark compares with.
+    pub single_reads: u32,
     pub reserved: u32,
 }

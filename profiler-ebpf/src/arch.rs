@@ -30,7 +30,6 @@ mod x86_64 {
 
     /// Offset of the instruction pointer in `struct pt_regs`, bytes.
     pub const IP_OFFSET: u64 = core::mem::offset_of!(pt_regs, rip) as u64;
-    pub type Registers = pt_regs;
 }
 
 #[cfg(bpf_target_arch = "aarch64")]
@@ -62,7 +61,6 @@ mod aarch64 {
 
     /// Offset of the instruction pointer in `struct pt_regs`, which begins with `user_pt_regs`, bytes.
     pub const IP_OFFSET: u64 = core::mem::offset_of!(user_pt_regs, pc) as u64;
-    pub type Registers = user_pt_regs;
 }
 
 #[cfg(bpf_target_arch = "aarch64")]

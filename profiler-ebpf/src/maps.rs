@@ -27,7 +27,7 @@ pub static KERNEL: Global<KernelOffsets> = Global::new(KernelOffsets {
 
 #[unsafe(no_mangle)]
 pub static SETTINGS: Global<Settings> =
-    Global::new(Settings { targets_only: 0, wakeup_bytes: 1 << 20, own_tgid: 0, reserved: 0 });
+    Global::new(Settings { targets_only: 0, wakeup_bytes: 1 << 20, single_reads: 0, reserved: 0 });
 
 /// tgid -> process. Preallocated: it is written from tracepoints and read from an interrupt.
 #[map]

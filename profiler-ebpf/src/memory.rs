@@ -4,6 +4,7 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use pyunwind::{Addr, Fault, Memory};
 
+use crate::maps::SETTINGS;
 use crate::bound::{below_128, below_512, below_8192};
 
 const BLOCK_WORDS: usize = 64;
@@ -65,7 +66,7 @@ impl Memory for UserMemory {
             self.frame_word = (at.0 - self.window_start) >> 3;
             return Ok(());
         }
-        if contiguous {
+        if contiguous && SETTINGS.load().single_reads == 0 {
             let start = at.0 & !(PAGE - 1);
             if read(self.frames.as_mut_ptr(), below_8192(end.wrapping_sub(start)), Addr(start)).is_ok() {
                 self.window_start = start;

@@ -1,7 +1,11 @@
 # A loop of three lines, and the time that the thread spent in each as its own clock says. Told to go, it runs for a
 # while and prints the three times.
+#
+# Where a virtual machine stands still, the clock goes on and no tick comes. Rounds with a line far beyond its median are
+# left out for that: how many, and of how many, is printed too.
 import random
 import sys
+from statistics import median
 from time import thread_time_ns
 
 SIX = [0] * 240_000
@@ -12,7 +16,7 @@ JITTER = [[0] * (i * 1000) for i in range(100)]
 
 
 def loop(until):
-    first = second = third = 0
+    rounds = []
     a = thread_time_ns()
     while a < until:
         sum(SIX)  # 60
@@ -21,12 +25,18 @@ def loop(until):
         c = thread_time_ns()
         sum(ONE)  # 10
         d = thread_time_ns()
-        first, second, third = first + b - a, second + c - b, third + d - c
+        rounds.append((b - a, c - b, d - c))
         sum(random.choice(JITTER))
         a = thread_time_ns()
-    return first, second, third
+    return rounds
+
+
+def times(rounds):
+    limits = [3 * median(line) for line in zip(*rounds)]
+    kept = [times for times in rounds if all(time <= limit for time, limit in zip(times, limits))]
+    return [sum(line) for line in zip(*kept)] + [len(rounds) - len(kept), len(rounds)]
 
 
 print("ready", flush=True)
 for order in sys.stdin:
-    print(*loop(thread_time_ns() + int(order)), flush=True)
+    print(*times(loop(thread_time_ns() + int(order))), flush=True)

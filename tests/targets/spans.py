@@ -164,13 +164,18 @@ class Manager:
         leaf()
 
 
-@contextlib.contextmanager
-def managed():
+def steps(_):
     leaf()
     try:
         yield
     finally:
         leaf()
+
+
+# Making a generator is no call to the hook, so an argument that is one stands on every line that does.
+@contextlib.contextmanager
+def managed():
+    return steps(leaf())
 
 
 def blocks():
@@ -247,7 +252,7 @@ def strings():
     )
 
 
-def generator():
+def generator(_):
     value = leaf()
     try:
         while value < 5:
@@ -258,14 +263,14 @@ def generator():
         leaf()
 
 
-def nested():
+def nested(_):
     yield from (
-        generator()
+        generator(leaf())
     )
 
 
 def generators():
-    source = nested()
+    source = nested(leaf())
     next(source)
     source.send(
         1
@@ -276,22 +281,22 @@ def generators():
     source.close()
 
 
-async def awaited():
+async def awaited(_):
     leaf()
     return 1
 
 
-async def awaiting():
+async def awaiting(_):
     return [
-        await awaited(),
+        await awaited(leaf()),
         await
-        awaited(),
+        awaited(leaf()),
     ]
 
 
 def coroutines():
     try:
-        awaiting().send(
+        awaiting(leaf()).send(
             None
         )
     except StopIteration:
@@ -350,4 +355,4 @@ while True:
         is_first = False
         print(json.dumps(sorted(paths)), flush=True)
     # No beat between the rounds and the samples.
-    sum(range(random.randrange(10_000)))
+    sum(range(int(random.random() * 10_000)))

@@ -73,7 +73,7 @@ const RUN_NS: u64 = 1_400_000_000;
 /// Three lines of 60, 30 and 10 % must show their shares within 3 standard deviations of the binomial distribution.
 ///
 /// The truth is what the thread's own clock measured around each line during the very capture. False alarms are below
-/// 1e-4 in spite of 21 comparisons: the lines take 0.5, 0.25 and 0.1 ms and ticks are 0.2 ms apart, so how many of
+/// 1e-4 in spite of 21 comparisons: the lines take at least 0.5, 0.25 and 0.1 ms and ticks are 0.2 ms apart, so how many of
 /// them fall on one run of a line is certain but for one (variance at most 1/4 per run of five ticks, where the
 /// binomial has 1.2, 1.05 and 0.45): 3 of its deviations are at least 4 of the true ones, 1e-5 of the narrowest.
 #[test]
@@ -99,9 +99,12 @@ fn lines_show_the_shares_of_time_they_take() {
             let answer = target.line();
             let capture = recording.stop();
             assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
-            for (spent, word) in spent_ns.iter_mut().zip(answer.split(' ')) {
-                *spent += word.parse::<u64>().expect("nanoseconds");
-            }
+            let numbers: Vec<u64> = answer.split(' ').map(|word| word.parse().expect("a number")).collect();
+            let &[first, second, third, left_out, rounds] = &numbers[..] else { panic!("{answer}") };
+            spent_ns = [spent_ns[0] + first, spent_ns[1] + second, spent_ns[2] + third];
+            println!("{python}: {left_out} of {rounds} rounds stood still");
+            // Their ticks are still in the profile, a few each.
+            assert!(left_out * 50 <= rounds, "{python}: the machine stands still too often");
             for sample in &capture.profile(target.pid()).samples {
                 let leaf = &sample.frames[0];
                 if leaf.name == "loop" && lines.contains(&leaf.line) {

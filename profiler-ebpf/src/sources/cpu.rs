@@ -3,9 +3,10 @@
 //! Two programs, so that the count of ticks does not depend on the code that must account for them.
 
 use aya_ebpf::EbpfContext;
-use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
 use aya_ebpf::macros::perf_event;
 use aya_ebpf::programs::PerfEventContext;
+use aya_log_ebpf::info;
 use profiler_common::Stat;
 use profiler_common::event::SOURCE_CPU;
 use profiler_common::limits::MAX_PERIODS_PER_TICK;
@@ -28,6 +29,8 @@ pub fn pyprof_tick(ctx: PerfEventContext) -> u32 {
         let elapsed = now.wrapping_sub(tick.last_ns);
         // The first tick after attaching stands for one period.
         let (weight, excess) = if tick.last_ns == 0 || tick.period_ns != period {
+            // SAFETY: no arguments.
+            info!(&ctx, "CPU {} ticks every {} ns", unsafe { bpf_get_smp_processor_id() }, period);
             (period, 0)
         } else {
             let most = period.wrapping_mul(MAX_PERIODS_PER_TICK);

@@ -28,7 +28,7 @@ pub struct Clock {
     finished: BTreeMap<u32, CpuTicks>,
     frequency_hz: u32,
     /// Kept: the kernel empties a program array when its last user-space reference goes.
-    _chain: ProgramArray<MapData>,
+    chain: ProgramArray<MapData>,
 }
 
 fn attach(program: &mut PerfEvent, cpu: u32, frequency_hz: u32) -> Result<PerfEventLinkId, BpfError> {
@@ -57,7 +57,7 @@ impl Attached {
 
 impl Clock {
     pub(super) fn new(chain: ProgramArray<MapData>) -> Clock {
-        Clock { attached: BTreeMap::new(), finished: BTreeMap::new(), frequency_hz: 0, _chain: chain }
+        Clock { attached: BTreeMap::new(), finished: BTreeMap::new(), frequency_hz: 0, chain }
     }
 
     pub(super) fn start(&mut self, program: &mut PerfEvent, frequency_hz: u32) -> Result<(), BpfError> {
@@ -116,6 +116,11 @@ impl Clock {
             ticks.entry(*cpu).or_default().expected += attached.expected(now);
         }
         ticks
+    }
+
+    /// Takes the sampling program away from the counting one.
+    pub(super) fn unchain(&mut self) -> Result<(), BpfError> {
+        self.chain.clear_index(&0).map_err(|source| BpfError::Map { name: "CHAIN", source })
     }
 
     pub fn frequency_hz(&self) -> u32 {

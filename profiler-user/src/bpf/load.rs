@@ -3,12 +3,31 @@
 use aya::maps::{Map, MapData, ProgramArray, RingBuf};
 use aya::programs::{PerfEvent, RawTracePoint};
 use aya::{Ebpf, EbpfLoader};
+use aya_log::EbpfLogger;
 use profiler_common::config::Settings;
 
 use super::pod::Plain;
 use super::{BpfError, Clock, Rings, Stats, Tables, btf};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/profiler"));
+
+/// The programs speak a few times per CPU and start.
+const LOG_BYTES: u32 = 1 << 16;
+
+/// Where the programs' messages go.
+struct Stderr;
+
+impl log::Log for Stderr {
+    fn enabled(&self, _metadata: &log::Metadata<'_>) -> bool {
+        true
+    }
+
+    fn log(&self, record: &log::Record<'_>) {
+        eprintln!("bpf: {}", record.args());
+    }
+
+    fn flush(&self) {}
+}
 
 /// The programs that follow processes, by tracepoint.
 const LIFECYCLE: [(&str, &str); 3] = [
@@ -22,6 +41,10 @@ pub struct LoadOptions {
     pub targets_only: bool,
     /// Size of the sample ring, a power of two.
     pub ring_bytes: u32,
+    /// For the benchmark: read frames one by one.
+    pub single_reads: bool,
+    /// The programs say on standard error, once per CPU, that they run.
+    pub verbose: bool,
 }
 
 /// Everything that lives in the kernel. Dropping it detaches and unloads all of it.
@@ -30,8 +53,9 @@ pub struct Bpf {
     pub tables: Tables,
     pub rings: Rings,
     pub stats: Stats,
+    log: Option<EbpfLogger<Stderr>>,
     /// Keeps the tracepoint programs and their links.
-    ebpf: Ebpf,
+    pub(super) ebpf: Ebpf,
 }
 
 fn take(ebpf: &mut Ebpf, name: &'static str) -> Result<Map, BpfError> {
@@ -56,16 +80,21 @@ impl Bpf {
         let settings = Plain(Settings {
             targets_only: u32::from(options.targets_only),
             wakeup_bytes: options.ring_bytes / 4,
-            own_tgid: std::process::id(),
+            single_reads: u32::from(options.single_reads),
             reserved: 0,
         });
+        // At level 0 the verifier removes the messages from the programs.
+        let log_level = if options.verbose { log::LevelFilter::Info as u8 } else { 0 };
         let mut ebpf = EbpfLoader::new()
             // No relocation against kernel types is made; parsing all of BTF for it would only cost memory.
             .btf(None)
             .override_global("KERNEL", &kernel, true)
             .override_global("SETTINGS", &settings, true)
+            .override_global(aya_log::LEVEL, &log_level, true)
             .map_max_entries("SAMPLES", options.ring_bytes)
+            .map_max_entries("AYA_LOGS", LOG_BYTES)
             .load(OBJECT)?;
+        let log = if options.verbose { Some(EbpfLogger::init_with_logger(&mut ebpf, Stderr)?) } else { None };
 
         for (name, tracepoint) in LIFECYCLE {
             let program: &mut RawTracePoint = ebpf
@@ -92,13 +121,20 @@ impl Bpf {
         let tables =
             Tables::new(take(&mut ebpf, "PROCS")?, take(&mut ebpf, "LAYOUTS")?, take(&mut ebpf, "HINTS")?)?;
         let stats = Stats::new(take(&mut ebpf, "STATS")?)?;
-        Ok(Bpf { clock: Clock::new(chain), tables, rings, stats, ebpf })
+        Ok(Bpf { clock: Clock::new(chain), tables, rings, stats, log, ebpf })
     }
 
     /// Starts ticking, or changes the frequency.
     pub fn start(&mut self, frequency_hz: u32) -> Result<(), BpfError> {
         let program = perf_event(&mut self.ebpf, "pyprof_tick")?;
         self.clock.start(program, frequency_hz)
+    }
+
+    /// Passes on what the programs have said.
+    pub fn flush_log(&mut self) {
+        if let Some(log) = &mut self.log {
+            log.flush();
+        }
     }
 
     /// Follows CPUs that came or went.
@@ -114,7 +150,7 @@ impl Bpf {
     }
 }
 
-fn perf_event<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut PerfEvent, BpfError> {
+pub(super) fn perf_event<'a>(ebpf: &'a mut Ebpf, name: &'static str) -> Result<&'a mut PerfEvent, BpfError> {
     ebpf.program_mut(name)
         .ok_or(BpfError::Missing { name })?
         .try_into()

@@ -2,6 +2,7 @@
 
 mod btf;
 mod clock;
+mod cost;
 mod load;
 mod pod;
 mod rings;
@@ -9,6 +10,7 @@ mod stats;
 mod tables;
 
 pub use clock::{Clock, CpuTicks};
+pub use cost::{RunTime, RunTimeEnabled, ThreadTicks, enable_run_time};
 pub use load::{Bpf, LoadOptions};
 pub use rings::{Record, Rings};
 pub use stats::{Counters, Stats};
@@ -34,6 +36,10 @@ pub enum BpfError {
     NoObject,
     #[error("failed to add a layout: all {0} places are taken")]
     LayoutsFull(u32),
+    #[error("failed to read the programs' messages: {0}")]
+    Log(#[from] aya_log::Error),
+    #[error("failed to have the kernel time BPF programs: {0}")]
+    Stats(std::io::Error),
     #[error("failed to wait on a ring: {0}")]
     Ring(std::io::Error),
 }

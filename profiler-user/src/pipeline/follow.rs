@@ -11,7 +11,7 @@ use pyunwind::thread::ThreadWalk;
 use super::image::{Image, State};
 use super::ingest::Ingest;
 use crate::bpf::{BpfError, Tables};
-use crate::process::{FactsCache, Inspection, ProcessMemory, inspect, process_name, scan};
+use crate::process::{FactsCache, Inspection, ProcessMemory, UNKNOWN, inspect, process_name, scan};
 
 /// How long after exec a process is looked at again, while the dynamic linker may still be mapping libraries.
 const RETRY_AFTER_MS: [u64; 9] = [1, 2, 3, 5, 10, 20, 50, 100, 250];
@@ -21,6 +21,9 @@ const TRIES_UNEXPECTED: u32 = 4;
 const KEEP_EXITED: Duration = Duration::from_millis(100);
 /// Thread states walked when the kernel's short walk did not reach a thread.
 const MAX_WALK: usize = 65_536;
+
+/// Unsupported Pythons that are kept by name; a loop that starts them could go on for ever.
+const MAX_UNSUPPORTED: usize = 256;
 
 /// A Python that cannot be unwound, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +38,8 @@ pub struct Follower {
     exited: VecDeque<(Instant, ProcessKey)>,
     pending: Vec<usize>,
     pub unsupported: Vec<Unsupported>,
+    /// How many more there were than are kept.
+    pub unsupported_more: u64,
     /// Only these pids, if any.
     targets: Vec<u32>,
 }
@@ -81,7 +86,7 @@ impl Follower {
                         found += 1;
                     }
                 }
-                Inspection::Unsupported { what } => self.unsupported.push(Unsupported { pid, what }),
+                Inspection::Unsupported { what } => self.refuse(pid, what),
                 Inspection::MaybeLater { expects_libpython } => {
                     if expects_libpython {
                         let key = ProcessKey { start_ns: START_NS_ANY, tgid: pid, exec_id: EXEC_ID_ANY };
@@ -92,6 +97,14 @@ impl Follower {
             }
         }
         Ok(found)
+    }
+
+    /// What a process is called that is no Python: by its program, or by the kernel's name for its own threads.
+    pub fn name(&self, pid: u32) -> String {
+        match process_name(pid) {
+            Ok(name) if name != UNKNOWN => name,
+            _ => scan::thread_name(pid, pid).unwrap_or_else(|_| UNKNOWN.into()),
+        }
     }
 
     /// Follows one exec, fork or exit.
@@ -142,7 +155,7 @@ impl Follower {
             Ok(inspection) => inspection,
             // Gone before anybody could look: whether it was a Python nobody will know.
             Err(_) => {
-                ingest.dismiss(index);
+                ingest.vanish(index);
                 return;
             }
         };
@@ -154,7 +167,7 @@ impl Follower {
                 }
             }
             Inspection::Unsupported { what } => {
-                self.unsupported.push(Unsupported { pid: key.tgid, what });
+                self.refuse(key.tgid, what);
                 tables.remove_process(&key);
                 ingest.dismiss(index);
             }
@@ -172,6 +185,14 @@ impl Follower {
                     self.pending.push(index);
                 }
             }
+        }
+    }
+
+    fn refuse(&mut self, pid: u32, what: String) {
+        if self.unsupported.len() < MAX_UNSUPPORTED {
+            self.unsupported.push(Unsupported { pid, what });
+        } else {
+            self.unsupported_more += 1;
         }
     }
 

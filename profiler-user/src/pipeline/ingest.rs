@@ -28,6 +28,8 @@ pub struct Received {
     pub unnamed: u64,
     /// Code objects read from the process because the kernel could not.
     pub asked: u64,
+    /// Samples of processes that were gone before anybody could look at them.
+    pub vanished: u64,
 }
 
 /// All process images, living and past.
@@ -89,6 +91,8 @@ impl Ingest {
     pub fn record(&mut self, record: Record<'_>) -> Option<usize> {
         match record {
             Record::Sample(sample, frames) => return self.sample(sample, frames),
+            // Only new stacks need new code objects, and there is no room for those.
+            Record::Code(..) | Record::Lines(..) if self.full => {}
             Record::Code(event, data) => {
                 if let Some(index) = self.find(&event.header.process)
                     && let Image { state: State::Python(python), profile, codes, .. } = &mut self.images[index]
@@ -134,24 +138,23 @@ impl Ingest {
         if outcome == Outcome::ThreadNotFound && !self.wants_hints.contains(&index) {
             self.wants_hints.push(index);
         }
+        // Without room, only what adds nothing is counted: a known stack of a known thread.
+        let known = image.stacks.contains_key(&(sample.stack_hash, outcome as u8))
+            && image.profile.knows_thread(sample.tid, sample.thread_start_ns);
+        if full && !known {
+            image.profile.add_dropped(sample.weight_ns);
+            return new;
+        }
         let thread = image.profile.thread(sample.tid, sample.thread_start_ns);
         image.profile.name_thread(thread, comm(&sample.comm));
         if outcome == Outcome::Native && frames.is_empty() {
             let in_kernel = sample.flags & IN_KERNEL != 0;
-            if full {
-                image.profile.add_dropped(sample.weight_ns);
-                return new;
-            }
             let stack = native(&mut image.profile, sample.user_ip, in_kernel);
             image.profile.add(thread, stack, outcome, sample.weight_ns);
             return new;
         }
         if let Some(stack) = image.stacks.get(&(sample.stack_hash, outcome as u8)) {
             image.profile.add(thread, *stack, outcome, sample.weight_ns);
-            return new;
-        }
-        if full {
-            image.profile.add_dropped(sample.weight_ns);
             return new;
         }
         let waiting = Waiting {
@@ -202,6 +205,12 @@ impl Ingest {
         self.received.unnamed = self.images.iter().map(|image| image.codes.unnamed).sum();
     }
 
+    /// Forgets the samples of an image that nobody knows any more.
+    pub fn vanish(&mut self, index: usize) {
+        self.received.vanished += self.images[index].profile.total().samples;
+        self.dismiss(index);
+    }
+
     /// Forgets the samples of an image that is not a Python.
     pub fn dismiss(&mut self, index: usize) {
         let image = &mut self.images[index];
@@ -211,15 +220,18 @@ impl Ingest {
         let key = image.key;
         *image = Image::new(key);
         image.state = State::Other;
+        // Not followed any more, so nobody will say when it ends.
+        image.exited = true;
     }
 
-    /// Drops images that can never matter again, and checks the memory cap. Indexes change.
-    pub fn check_memory(&mut self) -> usize {
-        let total: usize = self.images.iter().map(Image::memory_bytes).sum();
-        self.full = total > self.max_memory_bytes;
-        total
+    /// Checks the memory cap against what the images hold, and against what the process has grown by, which knows
+    /// of allocations that nobody counts.
+    pub fn check_memory(&mut self, grown_bytes: usize) {
+        let held: usize = self.images.iter().map(Image::memory_bytes).sum();
+        self.full = held.max(grown_bytes) > self.max_memory_bytes;
     }
 
+    /// Drops images that can never matter again. Indexes change.
     pub fn forget_finished(&mut self) {
         let keep = |image: &Image| !(image.exited && (matches!(image.state, State::Other) || is_empty(image)));
         if self.images.iter().filter(|image| !keep(image)).count() < 64 {

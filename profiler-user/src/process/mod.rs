@@ -18,5 +18,5 @@ mod version;
 
 pub use cache::FactsCache;
 pub use memory::ProcessMemory;
-pub use name::process_name;
+pub use name::{UNKNOWN, process_name};
 pub use python::{Image, InspectError, Inspection, PythonImage, inspect};

@@ -9,6 +9,8 @@ use crate::escape::escape_bytes;
 
 const MAX_COMMAND_LINE_BYTES: u64 = 64 << 10;
 const MAX_NAME_CHARS: usize = 120;
+/// The name of a process that has none.
+pub const UNKNOWN: &str = "unknown";
 
 /// The name of a live process. `task` may be any live thread of it.
 pub fn process_name(task: u32) -> io::Result<String> {
@@ -143,7 +145,7 @@ pub(super) fn base_name(path: &[u8]) -> &[u8] {
 fn printable_name(name: &[u8]) -> String {
     // A module name may be anything on a command line; a slash would make a path of it.
     let name = escape_bytes(base_name(name));
-    if name.is_empty() { "unknown".to_owned() } else { name.chars().take(MAX_NAME_CHARS).collect() }
+    if name.is_empty() { UNKNOWN.to_owned() } else { name.chars().take(MAX_NAME_CHARS).collect() }
 }
 
 #[cfg(test)]

@@ -2,29 +2,25 @@
 
 use std::fs;
 
+use procfs::process::{Process, Status};
+
+fn status() -> Option<Status> {
+    Process::myself().and_then(|process| process.status()).ok()
+}
+
 /// The set of capabilities in force (`CapEff` of `/proc/self/status`), 0 when unreadable.
 pub fn effective_capabilities() -> u64 {
-    status_field("CapEff:").and_then(|hex| u64::from_str_radix(&hex, 16).ok()).unwrap_or(0)
+    status().map_or(0, |status| status.capeff)
 }
 
 /// Peak resident memory, bytes.
 pub fn peak_rss_bytes() -> u64 {
-    kilobytes("VmHWM:")
+    status().and_then(|status| status.vmhwm).unwrap_or(0) * 1024
 }
 
 /// Resident memory now, bytes.
 pub fn rss_bytes() -> u64 {
-    kilobytes("VmRSS:")
-}
-
-fn kilobytes(field: &str) -> u64 {
-    let value = status_field(field).unwrap_or_default();
-    value.split_whitespace().next().and_then(|number| number.parse::<u64>().ok()).unwrap_or(0) * 1024
-}
-
-fn status_field(name: &str) -> Option<String> {
-    let status = fs::read_to_string("/proc/self/status").ok()?;
-    status.lines().find_map(|line| line.strip_prefix(name)).map(|value| value.trim().to_owned())
+    status().and_then(|status| status.vmrss).unwrap_or(0) * 1024
 }
 
 /// Memory that the kernel holds for our BPF maps, bytes: `memlock` in `/proc/self/fdinfo` (kernel/bpf/syscall.c,

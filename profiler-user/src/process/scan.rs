@@ -47,6 +47,13 @@ pub fn exists(pid: u32) -> bool {
     std::fs::metadata(format!("/proc/{pid}/stat")).is_ok()
 }
 
+/// The process that `pid` is or, where it names a thread (which /proc finds but does not list), belongs to.
+pub fn leader(pid: u32) -> Option<u32> {
+    let status = read_bounded(&format!("/proc/{pid}/status"), MAX_STAT_BYTES).ok()?;
+    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
+    std::str::from_utf8(line).ok()?.trim().parse().ok()
+}
+
 pub fn start_time(pid: u32) -> io::Result<StartTime> {
     let stat = read_bounded(&format!("/proc/{pid}/stat"), MAX_STAT_BYTES)?;
     start_ticks(&stat).map(|ticks| StartTime { ticks }).ok_or_else(|| io::ErrorKind::InvalidData.into())

@@ -40,6 +40,10 @@ impl<K: Copy + Eq + Hash> Interner<K> {
         (id, true)
     }
 
+    pub(crate) fn contains(&self, key: &K) -> bool {
+        self.table.find(self.hasher.hash_one(key), |&id| self.items[id as usize] == *key).is_some()
+    }
+
     pub(crate) fn items(&self) -> &[K] {
         &self.items
     }

@@ -145,6 +145,10 @@ impl Profile {
         self.threads.intern(tid, start_ns)
     }
 
+    pub fn knows_thread(&self, tid: u32, start_ns: u64) -> bool {
+        self.threads.knows(tid, start_ns)
+    }
+
     /// Threads are often named after their first samples, so the last name given is the one that is written.
     pub fn name_thread(&mut self, thread: ThreadId, name: &str) {
         self.threads.set_name(thread, name);

@@ -39,6 +39,10 @@ impl Threads {
         ThreadId(id)
     }
 
+    pub(crate) fn knows(&self, tid: u32, start_ns: u64) -> bool {
+        self.ids.contains(&(tid, start_ns))
+    }
+
     pub(crate) fn set_name(&mut self, thread: ThreadId, name: &str) {
         let Some(thread) = self.all.get_mut(thread.index()) else { return };
         // Called for every sample with the kernel's current name: equal names must not allocate.

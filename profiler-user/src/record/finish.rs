@@ -67,6 +67,9 @@ pub fn write(
             eprintln!("not profiled: process {}: {}", one.pid, escape(&one.what));
         }
     }
+    if follower.unsupported_more > 0 && !options.quiet {
+        eprintln!("not profiled: {} more", follower.unsupported_more);
+    }
     let images: Vec<&Image> = ingest.images().iter().filter(|image| is_sampled(image)).collect();
     let python_samples: u64 = images.iter().map(|image| image.profile.total().samples).sum();
     let dropped: u64 = images.iter().map(|image| image.profile.dropped().samples).sum();
@@ -146,6 +149,7 @@ fn losses(ingest: &Ingest, account: &Account) -> Vec<Loss> {
         LOSSES.iter().map(|stat| loss(stat.name(), account.counters.get(*stat))).collect();
     losses.push(loss("ticks_missed", account.expected.saturating_sub(account.counters.get(Stat::Delivered))));
     losses.push(loss("code_unnamed", ingest.received.unnamed));
+    losses.push(loss("process_vanished", ingest.received.vanished));
     losses.push(loss("record_malformed", account.malformed));
     let sampled: u64 = Outcome::ALL.iter().map(|outcome| account.counters.outcome(*outcome)).sum();
     let arrived = ingest.received.samples + account.counters.get(Stat::SampleRingFull);

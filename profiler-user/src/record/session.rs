@@ -26,8 +26,8 @@ const BATCH: usize = 8192;
 /// Share of the memory limit that the sample ring takes, and its bounds. It is a power of two.
 const RING_SHARE: u64 = 16;
 const RING_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(8 << 20);
-/// Memory of the program itself: its code, the ELF facts, the loader's leftovers.
-const BASE_BYTES: u64 = 24 << 20;
+/// What profiles may take even if the program itself is beyond the limit.
+const LEAST_BYTES: u64 = 4 << 20;
 
 /// Why the loop ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -42,6 +42,8 @@ struct Session {
     follower: Follower,
     budget: Budget,
     meta: CaptureMeta,
+    /// Resident memory before the first sample.
+    base_bytes: u64,
     started: Instant,
     quiet: bool,
     live: bool,
@@ -52,8 +54,13 @@ pub fn record(options: &RecordOptions) -> Result<(), RecordError> {
     let host = Host::here();
     privileges::check(&host)?;
     for pid in &options.pids {
-        if !scan::exists(*pid) {
-            return Err(RecordError::TargetGone(*pid));
+        match scan::leader(*pid) {
+            None => return Err(RecordError::TargetGone(*pid)),
+            Some(leader) if leader != *pid => {
+                let what = format!("it is a thread of process {leader}");
+                return Err(RecordError::Unsupported { pid: *pid, what });
+            }
+            Some(_) => {}
         }
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
@@ -109,10 +116,16 @@ impl Session {
         let ring_bytes = (options.max_memory_bytes / RING_SHARE)
             .clamp(*RING_BYTES.start(), *RING_BYTES.end())
             .next_power_of_two();
-        let load = LoadOptions { targets_only: !options.pids.is_empty(), ring_bytes: ring_bytes as u32 };
+        let load = LoadOptions {
+            targets_only: !options.pids.is_empty(),
+            ring_bytes: ring_bytes as u32,
+            single_reads: false,
+            verbose: options.verbose,
+        };
         let mut bpf = Bpf::load(&load).map_err(privileges::explain)?;
         let kernel_bytes = own::map_bytes();
-        let for_profiles = options.max_memory_bytes.saturating_sub(kernel_bytes + BASE_BYTES).max(4 << 20);
+        let base_bytes = own::rss_bytes();
+        let for_profiles = options.max_memory_bytes.saturating_sub(kernel_bytes + base_bytes).max(LEAST_BYTES);
         let mut ingest = Ingest::new(for_profiles as usize);
         let mut follower = Follower::new(&options.pids);
         let found = follower.scan(&mut ingest, &mut bpf.tables)?;
@@ -122,11 +135,17 @@ impl Session {
                 return Err(match what {
                     Some(one) => RecordError::Unsupported { pid: *pid, what: escape(&one.what).into_owned() },
                     None if !scan::exists(*pid) => RecordError::TargetGone(*pid),
-                    None => RecordError::Unsupported { pid: *pid, what: "no Python runtime is mapped".into() },
+                    None => {
+                        let what = format!("{}, which maps no Python runtime", escape(&follower.name(*pid)));
+                        RecordError::Unsupported { pid: *pid, what }
+                    }
                 });
             }
         }
         bpf.start(options.frequency_hz).map_err(privileges::explain)?;
+        if options.verbose {
+            eprintln!("kernel maps take {kernel_bytes} bytes, profiles may take {for_profiles} bytes");
+        }
         let live = !options.quiet && std::io::stderr().is_terminal();
         if !options.quiet {
             eprintln!("{}", start_line(found, options.frequency_hz, path));
@@ -145,6 +164,7 @@ impl Session {
                 frequency_hz: options.frequency_hz,
                 ..CaptureMeta::default()
             },
+            base_bytes,
             started: Instant::now(),
             quiet: options.quiet,
             live,
@@ -154,11 +174,12 @@ impl Session {
     /// Reads what is there and does what is due; says when to come again.
     fn turn(&mut self) -> Result<Option<Instant>, RecordError> {
         while self.drain() {}
-        self.follower.run_due(&mut self.ingest, &mut self.bpf.tables);
+        // Hints first: they name images by position, which run_due may change.
         self.follower.hint(&mut self.ingest, &mut self.bpf.tables);
+        self.follower.run_due(&mut self.ingest, &mut self.bpf.tables);
+        self.bpf.flush_log();
         if self.budget.is_due() {
             self.bpf.follow_cpus()?;
-            self.ingest.check_memory();
             let kernel_ns = self.bpf.stats.read()?.get(Stat::SamplerNs);
             let frequency_hz = self.bpf.clock.frequency_hz();
             if let Some(lower) = self.budget.check(kernel_ns, frequency_hz) {
@@ -171,7 +192,7 @@ impl Session {
 
     /// One pass over both rings, in causal order; `true` if more is waiting.
     fn drain(&mut self) -> bool {
-        let Session { bpf, ingest, follower, .. } = self;
+        let Session { bpf, ingest, follower, base_bytes, .. } = self;
         let until_ns = monotonic_ns();
         bpf.rings.lifecycle(|event| follower.event(event, ingest, &mut bpf.tables));
         let tables = &mut bpf.tables;
@@ -181,6 +202,8 @@ impl Session {
             }
         });
         ingest.settle(false);
+        // After every batch: what no limit stops may fill megabytes within a second.
+        ingest.check_memory(own::rss_bytes().saturating_sub(*base_bytes) as usize);
         more
     }
 

@@ -59,6 +59,7 @@ pub struct OutputDirectory {
     path: PathBuf,
     directory: File,
     owner: Option<Owner>,
+    created: bool,
 }
 
 impl OutputDirectory {
@@ -85,17 +86,19 @@ impl OutputDirectory {
         if created && metadata.uid() == euid && metadata.mode() & 0o077 == 0 {
             chown(&directory, owner).map_err(open_error)?;
         }
-        Ok(Self { path: path.into(), directory, owner })
+        Ok(Self { path: path.into(), directory, owner, created })
     }
 
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Takes the directory away again when nothing came of it.
+    /// Takes the directory away again when nothing came of it, unless it was there before.
     pub fn remove_if_empty(&self) {
-        // Fails where something was written, or where it is no longer ours: then it stays.
-        let _ = std::fs::remove_dir(&self.path);
+        if self.created {
+            // Fails where something was written, or where it is no longer ours: then it stays.
+            let _ = std::fs::remove_dir(&self.path);
+        }
     }
 
     /// Write one file. A failure leaves no part of it behind and concerns no other file.

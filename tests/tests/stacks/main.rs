@@ -135,28 +135,43 @@ fn is_marker(name: &str) -> bool {
     inner.is_some_and(|inner| markers.contains(&inner) || inner == "native, in kernel")
 }
 
-/// One capture of all workloads at once; two of them always run on the two cores.
-fn sample(workloads: &mut [Workload]) {
+fn signal(target: &Target, signal: i32) {
+    // SAFETY: our own child, which is not waited for before it is dropped.
+    unsafe { libc::kill(target.pid() as i32, signal) };
+}
+
+/// One capture of the workloads that still need samples, at once: two of them always run on the two cores.
+fn sample(workloads: &mut [&mut Workload]) {
     let mut args: Vec<String> = ["-F", &HZ.to_string(), "--max-cpu", "100"].map(str::to_owned).into();
     for workload in &*workloads {
         args.extend(["-p".to_owned(), workload.target.pid().to_string()]);
     }
     let args: Vec<&str> = args.iter().map(String::as_str).collect();
     let recording = capture::start(&args);
-    let goal_ns: Vec<u64> = workloads
+    let mut running: Vec<(&Target, u64)> = workloads
         .iter()
         .map(|workload| {
-            let missing = SAMPLES.saturating_sub(workload.ticks);
-            workload.target.schedstat_ns() + (missing + missing / 20) * 1_000_000_000 / HZ
+            // A tenth more, for ticks that come late or not at all.
+            let ticks = (SAMPLES - workload.ticks) * 11 / 10 + 50;
+            (&workload.target, workload.target.schedstat_ns() + ticks * 1_000_000_000 / HZ)
         })
         .collect();
-    while workloads.iter().zip(&goal_ns).any(|(workload, goal)| workload.target.schedstat_ns() < *goal) {
-        sleep(Duration::from_millis(50));
+    while !running.is_empty() {
+        sleep(Duration::from_millis(20));
+        running.retain(|(target, goal_ns)| {
+            let is_done = target.schedstat_ns() >= *goal_ns;
+            if is_done {
+                // It leaves its core to the others.
+                signal(target, libc::SIGSTOP);
+            }
+            !is_done
+        });
     }
     let capture = recording.stop();
     assert_eq!(capture.code, 0, "{}", capture.stderr);
     for workload in workloads {
         workload.add(&capture);
+        signal(&workload.target, libc::SIGCONT);
     }
 }
 
@@ -172,8 +187,10 @@ fn no_sample_shows_a_stack_that_cannot_be() {
             Workload::new(&python, "chain", &chain),
         ];
         for _ in 0..MAX_CAPTURES {
-            if workloads.iter().any(|workload| workload.ticks < SAMPLES) {
-                sample(&mut workloads);
+            let mut short: Vec<_> =
+                workloads.iter_mut().filter(|workload| workload.ticks < SAMPLES).collect();
+            if !short.is_empty() {
+                sample(&mut short);
             }
         }
         for workload in &workloads {

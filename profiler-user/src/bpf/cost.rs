@@ -1,0 +1,75 @@
+//! What the benchmark needs and a capture does not: what the kernel says the programs cost, ticks for one thread only,
+//! and the counting program alone as the floor to compare with.
+
+use std::os::fd::OwnedFd;
+
+use aya::programs::perf_event::{
+    PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
+};
+use aya::programs::{PerfEvent, ProgramError};
+
+use super::clock::period_ns;
+use super::load::perf_event;
+use super::{Bpf, BpfError};
+
+/// What the kernel has accounted to one program (`kernel/bpf/syscall.c`, `bpf_prog_get_stats`).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct RunTime {
+    pub ns: u64,
+    pub runs: u64,
+}
+
+/// Makes the kernel time every program (`BPF_ENABLE_STATS`) as long as it lives.
+pub struct RunTimeEnabled(#[expect(dead_code, reason = "held for its Drop")] OwnedFd);
+
+pub fn enable_run_time() -> Result<RunTimeEnabled, BpfError> {
+    match aya::sys::enable_stats(aya::sys::Stats::RunTime) {
+        Ok(fd) => Ok(RunTimeEnabled(fd)),
+        Err(error) => Err(BpfError::Stats(error.io_error)),
+    }
+}
+
+/// Ticks of one thread; [`Bpf::stop_thread`] ends them.
+pub struct ThreadTicks(PerfEventLinkId);
+
+impl Bpf {
+    /// Of the counting and of the sampling program, in this order. A program that is tail-called runs on the account
+    /// of its caller (`include/linux/filter.h`, `__bpf_prog_run`), so the second one stays at zero.
+    pub fn run_times(&mut self) -> Result<[RunTime; 2], BpfError> {
+        let mut times = [RunTime::default(); 2];
+        for (name, time) in ["pyprof_tick", "pyprof_sample"].into_iter().zip(&mut times) {
+            let info = perf_event(&mut self.ebpf, name)?.info();
+            let info = info.map_err(|source| BpfError::Program { name, source })?;
+            *time = RunTime { ns: info.run_time().as_nanos() as u64, runs: info.run_count() };
+        }
+        Ok(times)
+    }
+
+    /// Ticks while this thread runs and at no other time: no tick is then spent on an idle CPU or on somebody else.
+    pub fn start_thread(&mut self, tid: u32, frequency_hz: u32) -> Result<ThreadTicks, BpfError> {
+        let attached = tick(self)?.attach(
+            PerfEventConfig::Software(SoftwareEvent::CpuClock),
+            PerfEventScope::OneProcess { pid: tid, cpu: None },
+            SamplePolicy::Period(period_ns(frequency_hz)),
+            false,
+        );
+        attached.map(ThreadTicks).map_err(failed)
+    }
+
+    pub fn stop_thread(&mut self, ticks: ThreadTicks) -> Result<(), BpfError> {
+        tick(self)?.detach(ticks.0).map_err(failed)
+    }
+
+    /// Leaves the counting program alone, for good: every tick then ends as `not_chained`.
+    pub fn unchain(&mut self) -> Result<(), BpfError> {
+        self.clock.unchain()
+    }
+}
+
+fn tick(bpf: &mut Bpf) -> Result<&mut PerfEvent, BpfError> {
+    perf_event(&mut bpf.ebpf, "pyprof_tick")
+}
+
+fn failed(source: ProgramError) -> BpfError {
+    BpfError::Program { name: "pyprof_tick", source }
+}

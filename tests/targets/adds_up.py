@@ -1,0 +1,94 @@
+"""Uses a known share of a CPU, in a window that standard input opens and standard output closes.
+
+Before `go` and after `done` the process is blocked in a read, so that what the scheduler charged to it between the two
+is what it did in the window.
+"""
+import hashlib
+import os
+import random
+import sys
+import threading
+import time
+import zlib
+
+WHAT, ARGUMENTS = sys.argv[1], [float(word) for word in sys.argv[2:]]
+clock = time.thread_time_ns
+rng = random.Random(os.getpid())
+
+
+def burn(ns):
+    end = clock() + ns
+    while clock() < end:
+        sum(range(200))
+
+
+def load(percent, seconds):
+    """Bursts and pauses of random length; their ratio is the load. Never a pause at 100 %."""
+    end = clock() + seconds * 1e9
+    while clock() < end:
+        burst_ns = rng.uniform(4e6, 12e6)
+        burn(burst_ns)
+        if percent < 100:
+            time.sleep(burst_ns / 1e9 * (100 - percent) / percent)
+
+
+def heavy(ns):
+    burn(ns)
+
+
+def light(ns):
+    burn(ns)
+
+
+def ratio(seconds):
+    """Three parts of `heavy` to one of `light`, as this thread's own clock measures them."""
+    spent = {heavy: 0, light: 0}
+    end = clock() + seconds * 1e9
+    while clock() < end:
+        part_ns = rng.uniform(3e6, 7e6)
+        for function, parts in (heavy, 3), (light, 1):
+            begin = clock()
+            function(parts * part_ns)
+            spent[function] += clock() - begin
+    return "%d %d" % (spent[heavy], spent[light])
+
+
+def deflate(ns):
+    data, end = os.urandom(1 << 19), clock() + ns
+    while clock() < end:
+        zlib.compress(data)
+
+
+def digest(ns):
+    data, end = os.urandom(1 << 21), clock() + ns
+    while clock() < end:
+        hashlib.sha256(data).digest()
+
+
+def threads(seconds):
+    """Threads that share the GIL and threads that release it; all stay until the window is closed."""
+    workers = [burn, burn, burn, deflate, digest]
+    finished = threading.Semaphore(0)
+
+    def work(function):
+        function(seconds * 1e9)
+        finished.release()
+        closed.wait()
+
+    for function in workers:
+        threading.Thread(target=work, args=(function,), daemon=True).start()
+    for _ in workers:
+        finished.acquire()
+
+
+def sleeper(seconds):
+    time.sleep(seconds)
+
+
+closed = threading.Event()
+print("ready", flush=True)
+input()
+said = globals()[WHAT](*ARGUMENTS)
+print("done", said, flush=True)
+input()
+closed.set()

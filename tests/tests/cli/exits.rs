@@ -1,0 +1,275 @@
+//! Exit codes: a promise to scripts. Each with a message that helps, none with a directory left behind.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use pyprof_tests::{Scratch, Target, capture};
+
+use super::{Ran, any_python, list, pyprof, run, spinner};
+
+/// The run ended with `code`, said each of `words`, did not panic and left nothing in its directory.
+fn assert_refused(what: &str, ran: &Ran, directory: &Scratch, code: i32, words: &[&str]) {
+    assert_eq!(ran.code, Some(code), "{what}: {}", ran.stderr);
+    assert_eq!(ran.stdout, "", "{what}");
+    for word in words {
+        assert!(ran.stderr.contains(word), "{what}: {word} is missing in {:?}", ran.stderr);
+    }
+    assert!(!ran.stderr.is_empty() && !ran.stderr.contains("panicked"), "{what}: {}", ran.stderr);
+    assert_eq!(list(directory.path()), [""; 0], "{what} left something behind");
+}
+
+#[test]
+fn usage_is_2_whatever_is_typed() {
+    let rows: &[&[&str]] = &[
+        &["--nonsense"],
+        &["nonsense"],
+        &["record", "record"],
+        &["-d"],
+        &["-d", ""],
+        &["-d", "0"],
+        &["-d", "-1"],
+        &["-d", "nan"],
+        &["-d", "inf"],
+        &["-d", "1e3"],
+        &["-d", "99999999999999999999999999"],
+        &["-d", "10 s"],
+        &["-d", "\u{661}"],
+        &["-d", "1", "-d", "2"],
+        &["-F", "0"],
+        &["-F", "-5"],
+        &["-F", "10001"],
+        &["-F", "99999999999999999999999999"],
+        &["--rate", "x"],
+        &["-r", "1.5"],
+        &["-p", "0"],
+        &["-p", "-1"],
+        &["-p", "4294967297"],
+        &["-p", "1,2"],
+        &["-p", "self"],
+        &["-p", "../1"],
+        &["--max-cpu", "0"],
+        &["--max-cpu", "-3"],
+        &["--max-cpu", "nan"],
+        &["--max-memory", "0"],
+        &["--max-memory", "18446744073709551616"],
+        &["-q", "-v"],
+        &["-o", ""],
+        &["-o", "-"],
+        &["-o", "/dev/null"],
+        &["-o", "/proc/self/exe"],
+        &["-o", "a", "-o", "b"],
+        &["--", "-d", "1"],
+        &["\u{1b}[31m\n"],
+        &["%s%n%x", "{}"],
+    ];
+    for arguments in rows {
+        let directory = Scratch::new("usage");
+        let ran = run(pyprof(&directory).args(*arguments));
+        assert_refused(&format!("{arguments:?}"), &ran, &directory, 2, &[]);
+    }
+    let not_text = OsString::from_vec(b"\xff\xfe".to_vec());
+    let long = OsString::from("x".repeat(100_000));
+    for argument in [&not_text, &long] {
+        for flag in ["-d", "-F", "-p", "--max-cpu", "--max-memory", "--", "record"] {
+            let directory = Scratch::new("usage");
+            let ran = pyprof(&directory).arg(flag).arg(argument).output().expect("pyprof-bpf runs");
+            let stderr = String::from_utf8_lossy(&ran.stderr).into_owned();
+            let ran = Ran { code: ran.status.code(), stdout: String::new(), stderr };
+            assert_refused(&format!("{flag} with a nasty value"), &ran, &directory, 2, &[]);
+        }
+    }
+}
+
+#[test]
+fn help_and_version_are_0_on_standard_output() {
+    for arguments in [&["--help"][..], &["-h"], &["--version"], &["record", "--help"], &["help"]] {
+        let directory = Scratch::new("help");
+        let ran = run(pyprof(&directory).args(arguments));
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{arguments:?}");
+        let expected = if arguments == ["--version"] { "pyprof-bpf" } else { "Usage:" };
+        assert!(ran.stdout.contains(expected), "{arguments:?}: {}", ran.stdout);
+    }
+}
+
+/// Bits of capabilities (`include/uapi/linux/capability.h`).
+const SYS_PTRACE: u32 = 19;
+const SYS_ADMIN: u32 = 21;
+const PERFMON: u32 = 38;
+const BPF: u32 = 39;
+const LAST: u32 = 40;
+
+/// Root's capabilities after exec are those of the bounding set.
+fn keep(command: &mut Command, kept: impl Fn(u32) -> bool + Send + Sync + 'static) {
+    // SAFETY: prctl is async-signal-safe and touches nothing of the parent.
+    unsafe {
+        command.pre_exec(move || {
+            for capability in (0..=LAST).filter(|capability| !kept(*capability)) {
+                if libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong) != 0 {
+                    return Err(std::io::Error::last_os_error());
+                }
+            }
+            Ok(())
+        });
+    }
+}
+
+#[test]
+fn a_missing_privilege_is_3_and_named() {
+    // Where somebody else may run it.
+    let shared = Scratch::new("binary");
+    let binary = shared.path().join("pyprof-bpf");
+    std::fs::copy(capture::binary(), &binary).expect("a copy");
+    for path in [shared.path(), &binary] {
+        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("our own file");
+    }
+    let directory = Scratch::new("nobody");
+    std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).expect("our own file");
+    let mut nobody = Command::new(&binary);
+    nobody.args(["-d", "1"]).current_dir(directory.path()).uid(65534).gid(65534);
+    let words = ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", "sudo"];
+    assert_refused("nobody", &run(&mut nobody), &directory, 3, &words);
+
+    let rows: [(&[u32], &[&str], &[&str]); 4] = [
+        (&[BPF, SYS_ADMIN], &["CAP_BPF"], &["CAP_PERFMON", "CAP_SYS_PTRACE"]),
+        (&[PERFMON, SYS_ADMIN], &["CAP_PERFMON"], &["CAP_BPF", "CAP_SYS_PTRACE"]),
+        (&[SYS_PTRACE], &["CAP_SYS_PTRACE"], &["CAP_BPF", "CAP_PERFMON"]),
+        (&[BPF, PERFMON, SYS_ADMIN, SYS_PTRACE], &["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE"], &[]),
+    ];
+    for (dropped, named, silent) in rows {
+        let directory = Scratch::new("dropped");
+        let mut command = pyprof(&directory);
+        command.args(["-d", "1"]);
+        keep(&mut command, |capability| !dropped.contains(&capability));
+        let ran = run(&mut command);
+        assert_refused(&format!("without {dropped:?}"), &ran, &directory, 3, named);
+        assert!(silent.iter().all(|name| !ran.stderr.contains(name)), "without {dropped:?}: {}", ran.stderr);
+    }
+}
+
+#[test]
+fn the_named_privileges_are_enough() {
+    let target = spinner("spin.py");
+    let directory = Scratch::new("few");
+    let mut command = pyprof(&directory);
+    command.args(["-d", "1", "-o", "out", "-p", &target.pid().to_string()]);
+    keep(&mut command, |capability| [BPF, PERFMON, SYS_PTRACE].contains(&capability));
+    let ran = run(&mut command);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert!(ran.stderr.contains(" spin "), "{}", ran.stderr);
+}
+
+#[test]
+fn a_process_that_is_not_there_is_4() {
+    let mut child = Command::new("/bin/true").spawn().expect("it runs");
+    let gone = child.id().to_string();
+    child.wait().expect("our own child");
+    let target = spinner("spin.py");
+    for pids in [vec![gone.clone()], vec![target.pid().to_string(), gone.clone()], vec!["4194304".into()]] {
+        let directory = Scratch::new("gone");
+        let mut command = pyprof(&directory);
+        command.args(["-d", "1"]).args(pids.iter().flat_map(|pid| ["-p", pid]));
+        let last = pids.last().expect("one").clone();
+        assert_refused(&format!("{pids:?}"), &run(&mut command), &directory, 4, &[&last]);
+    }
+}
+
+/// An interpreter of pyenv that is not supported yet, where there is one.
+fn old_python(version: &str) -> Option<PathBuf> {
+    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
+    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from).unwrap_or(home.join(".pyenv"));
+    let mut entries: Vec<PathBuf> =
+        std::fs::read_dir(root.join("versions")).ok()?.flatten().map(|entry| entry.path()).collect();
+    entries.sort();
+    let path = entries.into_iter().find(|path| {
+        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
+        name.starts_with(&format!("{version}."))
+    })?;
+    Some(path.join(format!("bin/python{version}")))
+}
+
+#[test]
+fn what_is_no_supported_cpython_is_5_and_named() {
+    let mut sleep = Command::new("/bin/sleep").arg("60").stdout(Stdio::null()).spawn().expect("it runs");
+    let mut rows: Vec<(String, u32, Vec<String>)> =
+        vec![("sleep".into(), sleep.id(), vec!["sleep".into()])];
+    // A kernel thread; the test's own process; a thread of a Python.
+    rows.push(("kthreadd".into(), 2, vec!["kthreadd".into()]));
+    rows.push(("a program in Rust".into(), std::process::id(), vec!["cli-".into()]));
+    let source = "
+import threading, time
+thread = threading.Thread(target=time.sleep, args=(600,), daemon=True)
+thread.start()
+print(open('/proc/self/task/%d/stat' % thread.native_id).read().split()[0], flush=True)
+time.sleep(600)
+";
+    let mut threaded = Target::spawn(&any_python(), "threaded.py", source, &[]);
+    let tid = threaded.line().parse().expect("a thread id");
+    rows.push(("a thread".into(), tid, vec!["thread of process".into(), threaded.pid().to_string()]));
+
+    let mut old = Vec::new();
+    for version in ["2.7", "3.6", "3.7"] {
+        let Some(path) = old_python(version) else {
+            eprintln!("  no CPython {version} here");
+            continue;
+        };
+        let mut command = Command::new(path);
+        command.args(["-c", "import sys, time; sys.stdout.write('ready\\n'); sys.stdout.flush(); time.sleep(600)"]);
+        let mut target = Target::command(command);
+        target.line();
+        rows.push((version.into(), target.pid(), vec!["CPython".into(), version.into()]));
+        old.push(target);
+    }
+    for (what, pid, words) in &rows {
+        let directory = Scratch::new("unsupported");
+        let ran = run(pyprof(&directory).args(["-d", "1", "-p", &pid.to_string()]));
+        let mut words: Vec<&str> = words.iter().map(String::as_str).collect();
+        let number = pid.to_string();
+        words.push(&number);
+        eprint!("  {what}: {}", ran.stderr);
+        assert_refused(what, &ran, &directory, 5, &words);
+    }
+    sleep.kill().and_then(|()| sleep.wait()).expect("our own child");
+}
+
+#[test]
+fn nothing_sampled_is_6() {
+    let source = "import time\nprint('ready', flush=True)\ntime.sleep(600)\n";
+    let target = Target::start(&any_python(), "idle.py", source, &[]);
+    let arguments = ["-d", "1", "-p", &target.pid().to_string()];
+    let directory = Scratch::new("idle");
+    let ran = run(pyprof(&directory).args(arguments));
+    assert_refused("an idle process", &ran, &directory, 6, &["none used the CPU"]);
+    // A directory that was there before stays.
+    let existing = directory.path().join("mine");
+    std::fs::create_dir(&existing).expect("a directory");
+    let ran = run(pyprof(&directory).args(arguments).arg("-o").arg(&existing));
+    assert_eq!((ran.code, list(directory.path())), (Some(6), vec!["mine".to_owned()]), "{}", ran.stderr);
+}
+
+#[test]
+fn a_directory_that_cannot_be_used_is_1_and_named() {
+    let directory = Scratch::new("full");
+    let full = directory.path().join("fu\u{1b}[31mll");
+    std::fs::create_dir(&full).expect("a directory");
+    std::fs::write(full.join("mine"), "precious").expect("a file");
+    std::os::unix::fs::symlink("/nowhere", directory.path().join("link")).expect("a link");
+    std::os::unix::fs::symlink(&full, directory.path().join("other")).expect("a link");
+    let before = list(directory.path());
+    let rows = [
+        ("fu\u{1b}[31mll", "fu\\x1b[31mll: it is not empty"),
+        ("missing/parent", "missing/parent"),
+        ("link", "link"),
+        ("other", "other: it is not a directory, or a symbolic link"),
+    ];
+    for (output, words) in rows {
+        let ran = run(pyprof(&directory).args(["-d", "1", "-o", output]));
+        assert_eq!(ran.code, Some(1), "{output:?}: {}", ran.stderr);
+        assert!(ran.stderr.contains(words) && !ran.stderr.contains('\u{1b}'), "{output:?}: {:?}", ran.stderr);
+        assert_eq!(list(directory.path()), before, "{output:?}");
+    }
+    assert_eq!(std::fs::read_to_string(full.join("mine")).expect("still there"), "precious");
+}
