@@ -29,7 +29,7 @@ struct Drive {
 
 /// Sends what the walk noted as new.
 #[inline(always)]
-pub fn capture(scratch: &mut Scratch, layout: &Layout, key: &ProcessKey) {
+pub fn capture(scratch: &mut Scratch, layout: &Layout, key: &ProcessKey, now_ns: u64) {
     let Some(code) = CODE_SCRATCH.get_ptr_mut(0) else { return };
     // SAFETY: this CPU's scratch memory, used by this program only.
     let code = unsafe { &mut *code };
@@ -38,6 +38,8 @@ pub fn capture(scratch: &mut Scratch, layout: &Layout, key: &ProcessKey) {
     code.chunks = 0;
     code.code.event.header.process = *key;
     code.lines.event.header.process = *key;
+    code.code.event.header.time_ns = now_ns;
+    code.lines.event.header.time_ns = now_ns;
     let mut drive = Drive { scratch, code, layout };
     // SAFETY: the callback has the signature that `bpf_loop` calls, and `drive` outlives the call.
     unsafe { bpf_loop(MAX_CODE_RECORDS, send_record as *mut c_void, (&raw mut drive).cast(), 0) };

@@ -157,7 +157,7 @@ fn unwind(scratch: &mut Scratch, record: &mut ProcessRecord, key: &ProcessKey, e
         outcome = retry(scratch, layout, &thread, event);
     }
     if scratch.sink.new_codes != 0 {
-        capture(scratch, layout, key);
+        capture(scratch, layout, key, event.now_ns);
     }
     if scratch.sink.depth == 0 && outcome as u8 == Outcome::Complete as u8 {
         return Outcome::Native;

@@ -36,6 +36,11 @@ fn split<T: bytemuck::Pod>(bytes: &[u8]) -> Option<(&T, &[u8])> {
     Some((bytemuck::try_from_bytes(fixed).ok()?, rest))
 }
 
+/// Whether a record was made after `until_ns`, so that lifecycle events not yet read may precede it.
+fn is_later(bytes: &[u8], until_ns: u64) -> bool {
+    header(bytes).is_some_and(|head| head.time_ns > until_ns)
+}
+
 /// Checks a record's claims about itself.
 pub fn parse(bytes: &[u8]) -> Option<Record<'_>> {
     let head = header(bytes)?;
@@ -100,7 +105,7 @@ impl Rings {
     pub fn records(&mut self, until_ns: u64, most: usize, mut handle: impl FnMut(Record<'_>)) -> bool {
         if let Some(early) = self.early.take() {
             let bytes: &[u8] = bytemuck::cast_slice(&early);
-            if header(bytes).is_some_and(|head| head.kind == KIND_SAMPLE && head.time_ns > until_ns) {
+            if is_later(bytes, until_ns) {
                 self.early = Some(early);
                 return false;
             }
@@ -111,8 +116,7 @@ impl Rings {
         }
         for _ in 0..most {
             let Some(item) = self.samples.get_mut().next() else { return false };
-            let late = header(&item).is_some_and(|head| head.kind == KIND_SAMPLE && head.time_ns > until_ns);
-            if late {
+            if is_later(&item, until_ns) {
                 let mut copy = vec![0u64; item.len().div_ceil(8)];
                 bytemuck::cast_slice_mut::<u64, u8>(&mut copy)[..item.len()].copy_from_slice(&item);
                 self.early = Some(copy);

@@ -1,0 +1,95 @@
+//! What the profiler may cost: CPU, by lowering the frequency; memory, by dropping samples. Both are said.
+
+use std::time::Duration;
+
+use pyprof_tests::{Recording, Target, capture, python, pythons};
+
+use super::spinner;
+
+/// CPU time that the scheduler charged the targets between two moments, while the capture ran.
+fn charged(targets: &[Target]) -> u64 {
+    targets.iter().map(Target::schedstat_ns).sum()
+}
+
+#[test]
+fn too_much_cpu_lowers_the_frequency_and_the_weights_still_add_up() {
+    let targets = [spinner("one.py"), spinner("two.py")];
+    let recording = capture::start(&["-F", "10000", "--max-cpu", "0.5"]);
+    let before_ns = charged(&targets);
+    std::thread::sleep(Duration::from_secs(6));
+    let after_ns = charged(&targets);
+    let capture = recording.stop();
+    assert_eq!(capture.code, 0, "{}", capture.stderr);
+    assert!(capture.stderr.contains("is over the limit: sampling at "), "{}", capture.stderr);
+    let changes = capture.json["frequency_changes"].as_array().expect("a list");
+    let mut frequencies = vec![capture.json["frequency_hz"].as_u64().expect("a number")];
+    frequencies.extend(changes.iter().map(|change| change["frequency_hz"].as_u64().expect("a number")));
+    assert!(frequencies.len() > 1 && frequencies.is_sorted_by(|a, b| a > b), "{frequencies:?}");
+    assert_eq!(frequencies[0], 10_000);
+
+    // Two seconds at 10 kHz are exact; the rest, at some hundred Hz, is at worst a draw per sample: with half of both
+    // CPUs taken by others, four seconds at 200 Hz are 1,600 draws, 2.5 % one sigma of two thirds of the time. 5 % of
+    // all of it is three times that, and with the CPUs to themselves, which is the rule, the spread is far below.
+    let seen_ns: u64 =
+        targets.iter().map(|target| capture.process(target.pid())["cpu_ns"].as_u64().expect("a number")).sum();
+    let charged_ns = after_ns - before_ns;
+    eprintln!("  {frequencies:?} Hz: {seen_ns} ns of {charged_ns} ns");
+    assert!(seen_ns.abs_diff(charged_ns) * 20 <= charged_ns, "{seen_ns} ns of {charged_ns} ns: {}", capture.stderr);
+}
+
+/// Resident memory of the profiler, MB.
+fn resident(recording: &Recording) -> u64 {
+    let status = std::fs::read_to_string(format!("/proc/{}/status", recording.pid())).expect("it runs");
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).expect("a field");
+    line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).expect("a number") / 1024
+}
+
+/// Samples for some seconds under a limit: the most it had in use, and (samples, dropped).
+fn under_limit(target: &Target, limit: &str) -> (u64, u64, u64) {
+    let pid = target.pid().to_string();
+    let recording = capture::start(&["-F", "3000", "--max-cpu", "800", "--max-memory", limit, "-p", &pid]);
+    let mut most = 0;
+    for _ in 0..50 {
+        std::thread::sleep(Duration::from_millis(100));
+        most = most.max(resident(&recording));
+    }
+    let capture = recording.stop();
+    assert_eq!(capture.code, 0, "{}", capture.stderr);
+    let process = capture.process(target.pid());
+    let number = |key: &str| process[key].as_u64().expect("a number");
+    let (samples, dropped) = (number("samples"), number("dropped"));
+    // Nothing is lost in silence: what is not in the profile is counted beside it.
+    let python = capture.json["ticks"]["on_python"].as_u64().expect("a number");
+    assert_eq!(samples + dropped + capture.loss("sample_ring_full"), python, "{process}");
+    assert_eq!(capture.profile(target.pid()).total().0, samples);
+    assert!(dropped == 0 || capture.profile(target.pid()).comments.contains(&format!(
+        "loss memory_cap (this process): {dropped}"
+    )));
+    let kernel = capture.json["own_cost"]["kernel_bytes"].as_u64().expect("a number") >> 20;
+    eprintln!("  limit {limit} MB: {most} MB + {kernel} MB kernel, {samples} samples, {dropped} dropped");
+    (most + kernel, samples, dropped)
+}
+
+#[test]
+fn memory_is_bounded_and_drops_are_counted() {
+    for source in [include_str!("../../targets/deep.py"), include_str!("../../targets/churn_names.py")] {
+        let target = Target::start(&python(12), "endless.py", source, &[]);
+        let (used, samples, dropped) = under_limit(&target, "48");
+        assert!(used <= 48 && dropped > 0 && samples > 0, "{used} MB, {samples} samples, {dropped} dropped");
+        // Below what the program itself needs the least is granted: 4 MB of profiles.
+        let (used, samples, dropped) = under_limit(&target, "16");
+        assert!(used <= 40 && dropped > 0 && samples > 0, "{used} MB, {samples} samples, {dropped} dropped");
+    }
+}
+
+#[test]
+fn a_roomy_limit_drops_nothing() {
+    for python in pythons().into_iter().filter(|python| python.minor % 2 == 0) {
+        let source = include_str!("../../targets/deep.py");
+        let target = Target::start(&python, "endless.py", source, &[]);
+        let pid = target.pid().to_string();
+        let capture = capture::run(&["-d", "1", "-F", "999", "--max-cpu", "800", "-p", &pid]);
+        assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
+        assert_eq!(capture.process(target.pid())["dropped"], 0, "{python}");
+    }
+}
