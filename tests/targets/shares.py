@@ -1,8 +1,8 @@
 # A loop of three lines, and the time that the thread spent in each as its own clock says. Told to go, it runs for a
 # while and prints the three times.
 #
-# Where a virtual machine stands still, the clock goes on and no tick comes. Rounds with a line far beyond its median are
-# left out for that: how many, and of how many, is printed too.
+# A virtual machine may stand still for tens of milliseconds: the clock goes on, hardly a tick comes. Rounds in which a
+# line took far more than its median are counted for that, as a fourth number.
 import random
 import sys
 from statistics import median
@@ -11,7 +11,7 @@ from time import thread_time_ns
 SIX = [0] * 240_000
 THREE = [0] * 120_000
 ONE = [0] * 40_000
-# Of a length that is no multiple of the sampling period, and different each time: no beat between the two.
+# Of another length each time, two of them a round: no beat between the rounds and the samples.
 JITTER = [[0] * (i * 1000) for i in range(100)]
 
 
@@ -27,14 +27,15 @@ def loop(until):
         d = thread_time_ns()
         rounds.append((b - a, c - b, d - c))
         sum(random.choice(JITTER))
+        sum(random.choice(JITTER))
         a = thread_time_ns()
     return rounds
 
 
 def times(rounds):
     limits = [3 * median(line) for line in zip(*rounds)]
-    kept = [times for times in rounds if all(time <= limit for time, limit in zip(times, limits))]
-    return [sum(line) for line in zip(*kept)] + [len(rounds) - len(kept), len(rounds)]
+    stalls = sum(any(time > limit for time, limit in zip(times, limits)) for times in rounds)
+    return [sum(line) for line in zip(*rounds)] + [stalls]
 
 
 print("ready", flush=True)

@@ -65,7 +65,13 @@ fn window<'a>(pythons: &'a [Python], args: &[&str], frequency: &[&str]) -> (Capt
     let stolen = stolen_ns() - stolen;
     let capture = recording.stop();
     assert_eq!(capture.code, 0, "{}", capture.stderr);
-    println!("stolen {} ticks {} unsampled {} missed {}", stolen, capture.json["ticks"], capture.loss("unsampled_ns"), capture.loss("ticks_missed"));
+    println!(
+        "stolen {} ticks {} unsampled {} missed {}",
+        stolen,
+        capture.json["ticks"],
+        capture.loss("unsampled_ns"),
+        capture.loss("ticks_missed")
+    );
     balanced(&capture);
     (capture, ran, stolen)
 }
@@ -152,7 +158,9 @@ fn check_loads(percent: u32, throttled: bool) {
                 100.0 * off / charged_ns,
                 100.0 * bound / charged_ns,
             );
-            if !(-bound <= off && off <= bound + stolen_ns) { println!("BAD {python} at {percent} %"); }
+            if !(-bound <= off && off <= bound + stolen_ns) {
+                println!("BAD {python} at {percent} %");
+            }
             all_shown += shown - stolen_ns.min(off.max(0.0));
             all_charged += charged_ns;
             all_samples += samples;

@@ -66,9 +66,10 @@ fn every_caller_stands_at_the_line_that_the_interpreter_says() {
 
 /// Samples that the shares are computed from, at least.
 const SAMPLES: u64 = 5000;
-const MAX_CAPTURES: u32 = 5;
-/// What the target runs per capture.
-const RUN_NS: u64 = 1_400_000_000;
+/// Three do if all goes well.
+const MAX_CAPTURES: u32 = 12;
+/// What the target runs per capture: short, so that a machine that stands still now and then leaves most of them alone.
+const RUN_NS: u64 = 450_000_000;
 
 /// Three lines of 60, 30 and 10 % must show their shares within 3 standard deviations of the binomial distribution.
 ///
@@ -100,11 +101,13 @@ fn lines_show_the_shares_of_time_they_take() {
             let capture = recording.stop();
             assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
             let numbers: Vec<u64> = answer.split(' ').map(|word| word.parse().expect("a number")).collect();
-            let &[first, second, third, left_out, rounds] = &numbers[..] else { panic!("{answer}") };
+            let &[first, second, third, stalls] = &numbers[..] else { panic!("{answer}") };
+            // Judged by the target's clock alone, before a look at the profile.
+            if stalls != 0 {
+                println!("{python}: left out, the machine stood still {stalls} times");
+                continue;
+            }
             spent_ns = [spent_ns[0] + first, spent_ns[1] + second, spent_ns[2] + third];
-            println!("{python}: {left_out} of {rounds} rounds stood still");
-            // Their ticks are still in the profile, a few each.
-            assert!(left_out * 50 <= rounds, "{python}: the machine stands still too often");
             for sample in &capture.profile(target.pid()).samples {
                 let leaf = &sample.frames[0];
                 if leaf.name == "loop" && lines.contains(&leaf.line) {

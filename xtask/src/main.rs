@@ -1,5 +1,6 @@
 //! The project's own chores, in Rust: one enum, one match, one file per command.
 
+mod cross;
 mod dist;
 mod run;
 mod setup;
@@ -23,6 +24,8 @@ enum Xtask {
     Test(test::Options),
     /// Check the invariants of docs/architecture.md over the sources.
     Tidy,
+    /// Check that everything compiles for aarch64, as far as a toolchain without its libraries goes.
+    Cross,
     /// Make one static binary that runs on a host without a compiler or a network.
     Dist,
 }
@@ -33,6 +36,7 @@ fn main() -> ExitCode {
         Xtask::Run(options) => run::command(options),
         Xtask::Test(options) => test::command(options),
         Xtask::Tidy => tidy::command(),
+        Xtask::Cross => cross::command(),
         Xtask::Dist => dist::command(),
     };
     match done {

@@ -15,16 +15,16 @@ use anyhow::Result;
 use crate::util::{Workspace, cache_dir};
 pub(crate) use apt::install as apt_install;
 use compiler::Compiler;
-use record::BpfToolchain;
+pub(crate) use record::BpfToolchain;
 
 const RECORD: &str = "bpf-toolchain.json";
 
 pub(crate) fn command() -> Result<()> {
-    setup(&Workspace::find()?)
+    setup(&Workspace::find()?).map(drop)
 }
 
 /// The step that `run`, `test` and `dist` share.
-pub(crate) fn setup(workspace: &Workspace) -> Result<()> {
+pub(crate) fn setup(workspace: &Workspace) -> Result<BpfToolchain> {
     let in_target = workspace.target_dir.join(RECORD);
     let in_cache = cache_dir()?.join(RECORD);
 
@@ -44,5 +44,5 @@ pub(crate) fn setup(workspace: &Workspace) -> Result<()> {
     toolchain.save(&in_target)?;
     toolchain.save(&in_cache)?;
     eprintln!("BPF toolchain: {toolchain}: ready");
-    Ok(())
+    Ok(toolchain)
 }

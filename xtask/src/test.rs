@@ -12,26 +12,8 @@ use crate::util::{Workspace, is_root, run, which};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
-    /// `quick` for the inner loop: fewer samples, and only the interpreters that are there.
-    #[arg(long, value_enum, default_value_t = Tier::Ci)]
-    tier: Tier,
     /// Only the tests whose name contains this.
     filter: Option<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, clap::ValueEnum)]
-enum Tier {
-    Quick,
-    Ci,
-}
-
-impl Tier {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Quick => "quick",
-            Self::Ci => "ci",
-        }
-    }
 }
 
 /// The crates whose tests need neither root nor a kernel's help.
@@ -39,14 +21,14 @@ const HOST_CRATES: [&str; 4] = ["pyunwind", "profiler-common", "profiler-user", 
 const END_TO_END: &str = "pyprof-tests";
 
 pub(crate) fn command(options: Options) -> Result<()> {
-    let Options { tier, filter } = options;
+    let Options { filter } = options;
     let workspace = Workspace::find()?;
     setup(&workspace)?;
     // The end-to-end tests read our profiles with `go tool pprof`.
     if which("go").is_none() {
         apt_install(&["golang-go"]).context("the tests need `go tool pprof`")?;
     }
-    let interpreters = interpreters::find(tier == Tier::Quick)?;
+    let interpreters = interpreters::find()?;
     let joined = std::env::join_paths(&interpreters).context("an interpreter's path contains a colon")?;
 
     run(workspace.cargo().args(["build", "--release", "--quiet", "--package", "profiler-user"]))?;
@@ -55,28 +37,27 @@ pub(crate) fn command(options: Options) -> Result<()> {
     let filter = filter.as_slice();
     let mut host = workspace.cargo();
     host.arg("test").args(HOST_CRATES.iter().flat_map(|name| ["--package", name])).args(filter);
-    environment(&mut host, &workspace, tier, &joined);
+    environment(&mut host, &workspace, &joined);
     run(&mut host).context("host tests failed")?;
 
     // Release, since the readers work through millions of samples; one thread, since the tests load two cores
     // by themselves and count on their share of the machine.
     let mut live = workspace.cargo();
     live.args(["test", "--release", "--package", END_TO_END]).args(filter).args(["--", "--test-threads=1"]);
-    environment(&mut live, &workspace, tier, &joined);
+    environment(&mut live, &workspace, &joined);
     if !is_root() {
         live.env(runner_key(), "sudo -E");
     }
     run(&mut live).context("end-to-end tests failed")?;
 
-    println!("xtask test: ok (tier {}, {} s after the build)", tier.name(), started.elapsed().as_secs());
+    println!("xtask test: ok ({} s after the build)", started.elapsed().as_secs());
     Ok(())
 }
 
 /// What the tests have to know about this run.
-fn environment(cargo: &mut std::process::Command, workspace: &Workspace, tier: Tier, pythons: &OsString) {
+fn environment(cargo: &mut std::process::Command, workspace: &Workspace, pythons: &OsString) {
     cargo.env("PYPROF_BIN", workspace.target_dir.join("release/pyprof-bpf"));
     cargo.env("PYPROF_PYTHONS", pythons);
-    cargo.env("PYPROF_TIER", tier.name());
 }
 
 /// Cargo runs test binaries through the program named here; only those, so that nothing is compiled as root.

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use pyprof_tests::{Recording, Target, capture, python, pythons};
+use pyprof_tests::pythons::python;
+use pyprof_tests::{Recording, Target, capture, pythons};
 
 use super::spinner;
 

@@ -12,15 +12,15 @@ use super::compiler::Compiler;
 use super::linker;
 
 #[derive(Serialize, Deserialize, PartialEq, Debug)]
-pub(super) struct BpfToolchain {
+pub(crate) struct BpfToolchain {
     /// The name that `rustup run` understands.
-    toolchain: String,
+    pub(crate) toolchain: String,
     rustc: String,
     llvm: u32,
-    linker: PathBuf,
+    pub(crate) linker: PathBuf,
     linker_version: String,
     /// A stable compiler takes `-Z build-std` only with RUSTC_BOOTSTRAP=1.
-    rustc_bootstrap: bool,
+    pub(crate) rustc_bootstrap: bool,
     /// Of every file whose change or absence makes the record stale.
     fingerprint: Vec<Stamp>,
 }

@@ -52,8 +52,8 @@ impl Wanted {
     }
 }
 
-/// All that are wanted; with `partial` what is there, as long as it is something.
-pub(super) fn find(partial: bool) -> Result<Vec<PathBuf>> {
+/// All that are wanted, or how to get what is missing.
+pub(super) fn find() -> Result<Vec<PathBuf>> {
     let pyenv = match env::var_os("PYENV_ROOT") {
         Some(root) => PathBuf::from(root),
         None => home()?.join(".pyenv"),
@@ -68,11 +68,7 @@ pub(super) fn find(partial: bool) -> Result<Vec<PathBuf>> {
         }
     }
     if !missing.is_empty() {
-        let list = missing.join("\n  ");
-        if !partial || found.is_empty() {
-            bail!("interpreters are missing; install them with\n  {list}");
-        }
-        eprintln!("Testing without the interpreters of\n  {list}");
+        bail!("interpreters are missing; install them with\n  {}", missing.join("\n  "));
     }
     Ok(found)
 }

@@ -1,0 +1,29 @@
+# Many threads that all work, each with stacks of its own: threads.py THREADS
+import sys
+import threading
+
+
+def fib(n):
+    return n if n < 2 else fib(n - 1) + fib(n - 2)
+
+
+def ordered(n):
+    return sorted(str(i) for i in range(n))
+
+
+def nested(n):
+    return [[[k for k in range(3)] for _ in range(10)] for _ in range(n)]
+
+
+def serve(number):
+    turn = number
+    while True:
+        (fib, ordered, nested)[turn % 3](10 + turn % 5)
+        turn += 1
+
+
+for number in range(int(sys.argv[1])):
+    threading.Thread(target=serve, args=(number,), name="worker-%d" % number, daemon=True).start()
+sys.stdout.write("ready\n")
+sys.stdout.flush()
+threading.Event().wait()

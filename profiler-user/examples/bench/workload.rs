@@ -1,0 +1,88 @@
+//! A Python process that stands at a stack of known depth, on a CPU of its own, and counts what it gets done.
+
+use std::fs::File;
+use std::os::fd::AsRawFd;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use anyhow::{Context, Result, bail};
+use pyprof_tests::{Python, Scratch, Target};
+
+use crate::quiet::{pin, prefer};
+
+const SOURCE: &str = include_str!("targets/stacks.py");
+const COUNTER_BYTES: usize = 4096;
+
+/// The four kinds of stacks of `targets/stacks.py`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Kind {
+    Same,
+    Distinct,
+    Alternate,
+    Churn,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Heat {
+    Warm,
+    Cold,
+}
+
+pub struct Workload {
+    target: Target,
+    counter: *mut AtomicU64,
+    _file: Scratch,
+}
+
+impl Workload {
+    pub fn start(python: &Python, kind: Kind, depth: u32, heat: Heat, cpu: usize) -> Result<Workload> {
+        let scratch = Scratch::new("counter");
+        let path = scratch.path().join("counter");
+        let file = File::options().create_new(true).read(true).write(true).open(&path)?;
+        file.set_len(COUNTER_BYTES as u64)?;
+        // SAFETY: a new mapping of a file of that size, at a place that the kernel chooses.
+        let at = unsafe {
+            libc::mmap(
+                std::ptr::null_mut(),
+                COUNTER_BYTES,
+                libc::PROT_READ,
+                libc::MAP_SHARED,
+                file.as_raw_fd(),
+                0,
+            )
+        };
+        if at == libc::MAP_FAILED {
+            return Err(std::io::Error::last_os_error()).context("failed to map the counter");
+        }
+        let (kind, heat) = (format!("{kind:?}").to_lowercase(), format!("{heat:?}").to_lowercase());
+        let counter = path.to_str().context("the temporary directory is no UTF-8")?;
+        let target =
+            Target::start(python, "stacks.py", SOURCE, &[&kind, &depth.to_string(), &heat, counter]);
+        pin(target.pid(), cpu)?;
+        prefer(target.pid())?;
+        let workload = Workload { target, counter: at.cast(), _file: scratch };
+        // It prints its line before it enters the stack.
+        for _ in 0..1000 {
+            if workload.done() > 0 {
+                return Ok(workload);
+            }
+            std::thread::sleep(std::time::Duration::from_millis(2));
+        }
+        bail!("the workload does not count");
+    }
+
+    pub fn pid(&self) -> u32 {
+        self.target.pid()
+    }
+
+    pub fn done(&self) -> u64 {
+        // SAFETY: mapped, aligned, and as long as `self`; only the other process writes it.
+        unsafe { (*self.counter).load(Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Workload {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `start`; nothing refers to it any more.
+        unsafe { libc::munmap(self.counter.cast(), COUNTER_BYTES) };
+    }
+}
