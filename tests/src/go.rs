@@ -67,7 +67,8 @@ pub fn raw(file: &Path) -> HashMap<Stack, (u64, u64)> {
     // The first line names the types.
     for line in section(&text, "Samples:", "Locations").into_iter().skip(1) {
         let values = line.split_once(": ").or(line.split_once(':')).and_then(|(values, ids)| {
-            let values: Option<Vec<u64>> = values.split_whitespace().map(|value| value.parse().ok()).collect();
+            let values: Option<Vec<u64>> =
+                values.split_whitespace().map(|value| value.parse().ok()).collect();
             values.filter(|values| values.len() == 2).map(|values| (values, ids))
         });
         match values {
@@ -96,7 +97,8 @@ pub fn traces(file: &Path) -> HashMap<Stack, u64> {
         let (mut frames, mut labels, mut ns) = (Vec::new(), Vec::new(), None);
         for line in trace {
             // Values stand in 10 columns or as many as they need, three blanks before the frame.
-            let value = line.trim_start().split_once("ns   ").filter(|(value, _)| value.parse::<u64>().is_ok());
+            let value =
+                line.trim_start().split_once("ns   ").filter(|(value, _)| value.parse::<u64>().is_ok());
             match (ns, value) {
                 (None, Some((value, frame))) => {
                     ns = value.parse::<u64>().ok();

@@ -63,7 +63,12 @@ fn assert_same<K: std::fmt::Debug + Eq + std::hash::Hash + Ord, V: std::fmt::Deb
 ) {
     let mut go: BTreeMap<K, V> = go.into_iter().collect();
     for (key, value) in ours {
-        assert_eq!(go.remove(&key), Some(value), "{what}: {key:?}; left: {:?}", go.keys().take(5).collect::<Vec<_>>());
+        assert_eq!(
+            go.remove(&key),
+            Some(value),
+            "{what}: {key:?}; left: {:?}",
+            go.keys().take(5).collect::<Vec<_>>()
+        );
     }
     assert!(go.is_empty(), "{what}: only go tool pprof has {go:?}");
 }
@@ -81,7 +86,8 @@ fn go_and_a_second_reader_agree_on_real_captures() {
 
         // The capture is worth comparing: many functions, several threads, native samples.
         let functions = totals(&profile, |frame| frame.name.clone());
-        let threads: BTreeSet<i64> = profile.samples.iter().map(|sample| sample.numbers["thread_id"]).collect();
+        let threads: BTreeSet<i64> =
+            profile.samples.iter().map(|sample| sample.numbers["thread_id"]).collect();
         assert!(functions.len() >= 8 && threads.len() == 3, "{python}: {functions:?} {threads:?}");
         assert_eq!(profile.total().0, entry["samples"], "{python}");
         assert_eq!(profile.total().1, entry["cpu_ns"], "{python}");

@@ -1,5 +1,6 @@
 //! The project's own chores, in Rust: one enum, one match, one file per command.
 
+mod bite;
 mod cross;
 mod dist;
 mod run;
@@ -22,6 +23,8 @@ enum Xtask {
     Run(run::Options),
     /// Run every test, the ones under real BPF included.
     Test(test::Options),
+    /// Plant bugs one at a time and show the test that turns red for each.
+    Bite(bite::Options),
     /// Check the invariants of docs/architecture.md over the sources.
     Tidy,
     /// Check that everything compiles for aarch64, as far as a toolchain without its libraries goes.
@@ -36,6 +39,7 @@ fn main() -> ExitCode {
         Xtask::Run(options) => run::command(options),
         Xtask::Test(options) => test::command(options),
         Xtask::Tidy => tidy::command(),
+        Xtask::Bite(options) => bite::command(options),
         Xtask::Cross => cross::command(),
         Xtask::Dist => dist::command(),
     };

@@ -12,20 +12,16 @@ impl Figure {
         self.0.insert(at, value);
     }
 
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
     pub fn median(&self) -> f64 {
         match self.0.len() {
             0 => f64::NAN,
             n if n % 2 == 1 => self.0[n / 2],
             n => (self.0[n / 2 - 1] + self.0[n / 2]) / 2.0,
         }
-    }
-
-    pub fn min(&self) -> f64 {
-        self.0.first().copied().unwrap_or(f64::NAN)
-    }
-
-    pub fn max(&self) -> f64 {
-        self.0.last().copied().unwrap_or(f64::NAN)
     }
 
     /// An interval that holds the true median with a probability of 95 %, whatever the distribution: the number of
@@ -50,8 +46,8 @@ impl fmt::Display for Figure {
             return f.write_str("-");
         }
         let decimals = f.precision().unwrap_or(0);
-        let [middle, low, high] =
-            [self.median(), self.min(), self.max()].map(|value| grouped(value, decimals));
+        let ends = [self.0[0], self.0[self.0.len() - 1]];
+        let [middle, low, high] = [self.median(), ends[0], ends[1]].map(|value| grouped(value, decimals));
         write!(f, "{middle} ({low}-{high})")
     }
 }

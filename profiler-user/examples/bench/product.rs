@@ -44,13 +44,15 @@ impl Run {
         Ok(Run { child, stderr, output, attached: begin.elapsed(), _scratch: scratch })
     }
 
-    /// Waits for the end; what `capture.json` says.
-    fn finish(mut self) -> Result<Value> {
+    /// Waits for the end; what `capture.json` says, and the CPU time of the process, ns.
+    fn finish(mut self) -> Result<(Value, f64)> {
         std::io::copy(&mut self.stderr, &mut std::io::sink())?;
+        let before = ended_children_ns();
         let status = self.child.wait()?;
+        let cpu_ns = ended_children_ns() - before;
         ensure!(status.success(), "pyprof-bpf ended with {status}");
         let json = std::fs::read(self.output.join("capture.json")).context("failed to read capture.json")?;
-        serde_json::from_slice(&json).context("failed to parse capture.json")
+        Ok((serde_json::from_slice(&json).context("failed to parse capture.json")?, cpu_ns))
     }
 
     fn memory_bytes(&self, field: &str) -> Option<u64> {
@@ -58,6 +60,16 @@ impl Run {
         let value = status.lines().find_map(|line| line.strip_prefix(field))?;
         Some(value.split_whitespace().next()?.parse::<u64>().ok()? * 1024)
     }
+}
+
+/// CPU time of all children that were waited for, ns.
+fn ended_children_ns() -> f64 {
+    // SAFETY: plain integers, which the call fills.
+    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
+    // SAFETY: a valid pointer; the call cannot fail with it.
+    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage) };
+    let ns = |time: libc::timeval| time.tv_sec as f64 * 1e9 + time.tv_usec as f64 * 1e3;
+    ns(usage.ru_utime) + ns(usage.ru_stime)
 }
 
 /// CPU per sample, ns.
@@ -75,9 +87,11 @@ impl AllIn {
     }
 }
 
+#[derive(Clone, Copy)]
 struct Cost {
+    /// The process, and the sampling program.
     own_ns: f64,
-    sampler_ns: f64,
+    process_ns: f64,
     ticks: f64,
     samples: f64,
 }
@@ -89,11 +103,11 @@ pub fn all_in(workload: &Workload, long: Duration, empty_ns: f64) -> Result<AllI
     let cost = |seconds: f64| -> Result<Cost> {
         let duration = seconds.to_string();
         let args = ["-d", &duration, "-F", MANY_HZ, "-p", &pid, "--max-cpu", "1000"];
-        let json = Run::start(&args)?.finish()?;
+        let (json, process_ns) = Run::start(&args)?.finish()?;
         let number = |path: &str| json.pointer(path).and_then(Value::as_f64).with_context(|| path.to_owned());
         Ok(Cost {
             own_ns: number("/own_cost/cpu_ns")?,
-            sampler_ns: number("/losses/sampler_ns").unwrap_or(0.0),
+            process_ns,
             ticks: number("/ticks/delivered")?,
             samples: number("/processes/0/samples")?,
         })
@@ -102,11 +116,10 @@ pub fn all_in(workload: &Workload, long: Duration, empty_ns: f64) -> Result<AllI
     let long = cost(1.0 + long.as_secs_f64())?;
     let samples = long.samples - short.samples;
     ensure!(samples > 100.0, "{samples} samples are too few");
-    // `own_cost` is the process and the sampling program together.
-    let sampler = long.sampler_ns - short.sampler_ns;
-    let own = long.own_ns - short.own_ns - sampler;
+    let own = long.own_ns - short.own_ns;
+    let user_ns = long.process_ns - short.process_ns;
     let counting = (long.ticks - short.ticks) * empty_ns;
-    Ok(AllIn { user_ns: own / samples, kernel_ns: (sampler + counting) / samples, samples })
+    Ok(AllIn { user_ns: user_ns / samples, kernel_ns: (own - user_ns + counting) / samples, samples })
 }
 
 /// Processes with threads that all work.
@@ -127,9 +140,11 @@ impl Crowd {
 pub fn attach_times(times: u32) -> Result<Figure> {
     let mut figure = Figure::default();
     for _ in 0..times {
-        let run = Run::start(&["-d", "0.1"])?;
+        let mut run = Run::start(&["-d", "60"])?;
         figure.push(run.attached.as_secs_f64());
-        run.finish()?;
+        // How it ends is not the question here, and on an idle host there would be nothing to write.
+        run.child.kill()?;
+        run.child.wait()?;
     }
     Ok(figure)
 }
@@ -155,7 +170,7 @@ pub fn memory(duration: Duration) -> Result<Memory> {
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    let json = run.finish()?;
+    let (json, _) = run.finish()?;
     let number = |path: &str| json.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
     let processes = json["processes"].as_array().map(Vec::as_slice).unwrap_or_default();
     let samples = processes.iter().filter_map(|process| process["samples"].as_f64()).sum();

@@ -41,8 +41,11 @@ impl Quiet {
 
 impl Drop for Limits {
     fn drop(&mut self) {
-        let back =
-            [(CPU_SHARE, DEFAULT_CPU_SHARE), (SAMPLE_RATE, &*self.sample_rate), (CPU_SHARE, &*self.cpu_share)];
+        let back = [
+            (CPU_SHARE, DEFAULT_CPU_SHARE),
+            (SAMPLE_RATE, &*self.sample_rate),
+            (CPU_SHARE, &*self.cpu_share),
+        ];
         for (name, value) in back {
             if let Err(error) = fs::write(name, value) {
                 eprintln!("bench: failed to restore {name} to {value}: {error}");

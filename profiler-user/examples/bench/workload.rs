@@ -55,8 +55,7 @@ impl Workload {
         }
         let (kind, heat) = (format!("{kind:?}").to_lowercase(), format!("{heat:?}").to_lowercase());
         let counter = path.to_str().context("the temporary directory is no UTF-8")?;
-        let target =
-            Target::start(python, "stacks.py", SOURCE, &[&kind, &depth.to_string(), &heat, counter]);
+        let target = Target::start(python, "stacks.py", SOURCE, &[&kind, &depth.to_string(), &heat, counter]);
         pin(target.pid(), cpu)?;
         prefer(target.pid())?;
         let workload = Workload { target, counter: at.cast(), _file: scratch };

@@ -1,6 +1,6 @@
 //! Which processes are followed: the first scan, then exec, fork and exit, each looked at until it is known.
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use profiler_common::event::{KIND_EXEC, KIND_EXIT, KIND_FORK};
@@ -13,6 +13,8 @@ use super::ingest::Ingest;
 use crate::bpf::{BpfError, Tables};
 use crate::process::{FactsCache, Inspection, ProcessMemory, UNKNOWN, inspect, process_name, scan};
 
+/// Scans of /proc at the start, each for what came while the one before it ran.
+const MAX_SCANS: usize = 8;
 /// How long after exec a process is looked at again, while the dynamic linker may still be mapping libraries.
 const RETRY_AFTER_MS: [u64; 9] = [1, 2, 3, 5, 10, 20, 50, 100, 250];
 /// Tries for a program that does not need libpython: it may be a launcher that loads one.
@@ -51,15 +53,34 @@ impl Follower {
 
     /// Looks at every process there is, or at the targets. Returns how many Pythons were found.
     pub fn scan(&mut self, ingest: &mut Ingest, tables: &mut Tables) -> Result<usize, BpfError> {
-        let own = std::process::id();
-        let pids = if self.targets.is_empty() {
-            scan::processes().unwrap_or_default()
-        } else {
-            self.targets.clone()
-        };
+        if !self.targets.is_empty() {
+            let targets = self.targets.clone();
+            return self.scan_some(&targets, ingest, tables);
+        }
+        // What is forked after its parent was found the kernel follows by itself; what was forked before, but after the
+        // list was made, is on the next list.
+        let mut seen = HashSet::from([std::process::id()]);
         let mut found = 0;
-        for pid in pids {
-            if pid == own || ingest.latest(pid).is_some() {
+        for _ in 0..MAX_SCANS {
+            let mut pids = scan::processes().unwrap_or_default();
+            pids.retain(|pid| seen.insert(*pid));
+            if pids.is_empty() {
+                break;
+            }
+            found += self.scan_some(&pids, ingest, tables)?;
+        }
+        Ok(found)
+    }
+
+    fn scan_some(
+        &mut self,
+        pids: &[u32],
+        ingest: &mut Ingest,
+        tables: &mut Tables,
+    ) -> Result<usize, BpfError> {
+        let mut found = 0;
+        for &pid in pids {
+            if ingest.latest(pid).is_some() {
                 continue;
             }
             let Ok(inspection) = inspect(pid, &mut self.cache) else { continue };
@@ -119,7 +140,8 @@ impl Follower {
                 self.look(index, ingest, tables);
             }
             KIND_FORK => {
-                if let Some(parent) = ingest.find(&event.parent).or_else(|| ingest.latest(event.parent.tgid)) {
+                if let Some(parent) = ingest.find(&event.parent).or_else(|| ingest.latest(event.parent.tgid))
+                {
                     let child = ingest.image(parent).fork(key);
                     let pending = matches!(child.state, State::Pending { .. });
                     let other = matches!(ingest.image(parent).state, State::Other);
@@ -259,19 +281,19 @@ impl Follower {
     }
 }
 
-    /// Walks all thread states of a process whose list is longer than the kernel walks, and leaves hints.
+/// Walks all thread states of a process whose list is longer than the kernel walks, and leaves hints.
 fn hint_threads(index: usize, ingest: &Ingest, tables: &mut Tables) {
-        let image = ingest.image(index);
-        let Some(python) = image.python() else { return };
-        let mut memory = ProcessMemory::new(python.task);
-        let Ok(Some(mut walk)) = ThreadWalk::begin(&mut memory, &python.layout, python.runtime_address) else {
-            return;
-        };
-        for _ in 0..MAX_WALK {
-            let Ok(Some((state, thread_pointer))) = walk.list(&mut memory, &python.layout) else { break };
-            let thread = ThreadKey { thread_pointer, tgid: image.key.tgid, reserved: 0 };
-            if tables.hint(thread, state.0).is_err() {
-                break;
-            }
+    let image = ingest.image(index);
+    let Some(python) = image.python() else { return };
+    let mut memory = ProcessMemory::new(python.task);
+    let Ok(Some(mut walk)) = ThreadWalk::begin(&mut memory, &python.layout, python.runtime_address) else {
+        return;
+    };
+    for _ in 0..MAX_WALK {
+        let Ok(Some((state, thread_pointer))) = walk.list(&mut memory, &python.layout) else { break };
+        let thread = ThreadKey { thread_pointer, tgid: image.key.tgid, reserved: 0 };
+        if tables.hint(thread, state.0).is_err() {
+            break;
         }
     }
+}

@@ -194,8 +194,7 @@ fn old_python(version: &str) -> Option<PathBuf> {
 #[test]
 fn what_is_no_supported_cpython_is_5_and_named() {
     let mut sleep = Command::new("/bin/sleep").arg("60").stdout(Stdio::null()).spawn().expect("it runs");
-    let mut rows: Vec<(String, u32, Vec<String>)> =
-        vec![("sleep".into(), sleep.id(), vec!["sleep".into()])];
+    let mut rows: Vec<(String, u32, Vec<String>)> = vec![("sleep".into(), sleep.id(), vec!["sleep".into()])];
     // A kernel thread; the test's own process; a thread of a Python.
     rows.push(("kthreadd".into(), 2, vec!["kthreadd".into()]));
     rows.push(("a program in Rust".into(), std::process::id(), vec!["cli-".into()]));
@@ -217,7 +216,10 @@ time.sleep(600)
             continue;
         };
         let mut command = Command::new(path);
-        command.args(["-c", "import sys, time; sys.stdout.write('ready\\n'); sys.stdout.flush(); time.sleep(600)"]);
+        command.args([
+            "-c",
+            "import sys, time; sys.stdout.write('ready\\n'); sys.stdout.flush(); time.sleep(600)",
+        ]);
         let mut target = Target::command(command);
         target.line();
         rows.push((version.into(), target.pid(), vec!["CPython".into(), version.into()]));

@@ -123,7 +123,8 @@ fn two_captures_at_once_do_not_disturb_each_other() {
     let target = spinner("spin.py");
     let pid = target.pid().to_string();
     let directory = Scratch::new("two");
-    let (one, _one) = start(&directory, &["-d", "2", "-F", "999", "--max-cpu", "400", "-o", "one", "-p", &pid]);
+    let (one, _one) =
+        start(&directory, &["-d", "2", "-F", "999", "--max-cpu", "400", "-o", "one", "-p", &pid]);
     let (two, _two) = start(&directory, &["-d", "1", "-F", "499", "--max-cpu", "400", "-o", "two"]);
     assert_eq!((wait(two), wait(one)), (Some(0), Some(0)));
     let read = |name: &str| Profile::read(&directory.path().join(format!("{name}/spin-{pid}.pb.gz")));
@@ -147,7 +148,12 @@ fn programs() -> Vec<u32> {
         attributes[0] = ids.last().copied().unwrap_or(0);
         // SAFETY: the kernel reads and writes at most the size given.
         let failed = unsafe {
-            libc::syscall(libc::SYS_bpf, BPF_PROG_GET_NEXT_ID, attributes.as_mut_ptr(), size_of_val(&attributes))
+            libc::syscall(
+                libc::SYS_bpf,
+                BPF_PROG_GET_NEXT_ID,
+                attributes.as_mut_ptr(),
+                size_of_val(&attributes),
+            )
         };
         if failed != 0 {
             let error = std::io::Error::last_os_error();
@@ -243,9 +249,17 @@ fn the_summary_says_what_it_promises() {
     let json: Value =
         serde_json::from_slice(&fs::read(directory.path().join("out/capture.json")).expect("it is there"))
             .expect("JSON");
-    for key in
-        ["schema", "tool_version", "host", "kernel", "start", "duration_seconds", "frequency_hz", "ticks", "processes"]
-    {
+    for key in [
+        "schema",
+        "tool_version",
+        "host",
+        "kernel",
+        "start",
+        "duration_seconds",
+        "frequency_hz",
+        "ticks",
+        "processes",
+    ] {
         assert!(!json[key].is_null(), "{key}");
     }
     for process in json["processes"].as_array().expect("processes") {

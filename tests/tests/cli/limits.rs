@@ -31,11 +31,17 @@ fn too_much_cpu_lowers_the_frequency_and_the_weights_still_add_up() {
     // Two seconds at 10 kHz are exact; the rest, at some hundred Hz, is at worst a draw per sample: with half of both
     // CPUs taken by others, four seconds at 200 Hz are 1,600 draws, 2.5 % one sigma of two thirds of the time. 5 % of
     // all of it is three times that, and with the CPUs to themselves, which is the rule, the spread is far below.
-    let seen_ns: u64 =
-        targets.iter().map(|target| capture.process(target.pid())["cpu_ns"].as_u64().expect("a number")).sum();
+    let seen_ns: u64 = targets
+        .iter()
+        .map(|target| capture.process(target.pid())["cpu_ns"].as_u64().expect("a number"))
+        .sum();
     let charged_ns = after_ns - before_ns;
     eprintln!("  {frequencies:?} Hz: {seen_ns} ns of {charged_ns} ns");
-    assert!(seen_ns.abs_diff(charged_ns) * 20 <= charged_ns, "{seen_ns} ns of {charged_ns} ns: {}", capture.stderr);
+    assert!(
+        seen_ns.abs_diff(charged_ns) * 20 <= charged_ns,
+        "{seen_ns} ns of {charged_ns} ns: {}",
+        capture.stderr
+    );
 }
 
 /// Resident memory of the profiler, MB.
@@ -63,9 +69,13 @@ fn under_limit(target: &Target, limit: &str) -> (u64, u64, u64) {
     let python = capture.json["ticks"]["on_python"].as_u64().expect("a number");
     assert_eq!(samples + dropped + capture.loss("sample_ring_full"), python, "{process}");
     assert_eq!(capture.profile(target.pid()).total().0, samples);
-    assert!(dropped == 0 || capture.profile(target.pid()).comments.contains(&format!(
-        "loss memory_cap (this process): {dropped}"
-    )));
+    assert!(
+        dropped == 0
+            || capture
+                .profile(target.pid())
+                .comments
+                .contains(&format!("loss memory_cap (this process): {dropped}"))
+    );
     let kernel = capture.json["own_cost"]["kernel_bytes"].as_u64().expect("a number") >> 20;
     eprintln!("  limit {limit} MB: {most} MB + {kernel} MB kernel, {samples} samples, {dropped} dropped");
     (most + kernel, samples, dropped)

@@ -71,7 +71,8 @@ fn no_argument_and_no_variable_leaves_the_target() {
             let found = bytes.windows(SECRET.len()).any(|window| window == SECRET.as_bytes());
             assert!(!found, "{python}: the secret is in {name}");
         }
-        let expected: Vec<String> = targets[..3].iter().map(|target| format!("service-{}.pb.gz", target.pid())).collect();
+        let expected: Vec<String> =
+            targets[..3].iter().map(|target| format!("service-{}.pb.gz", target.pid())).collect();
         assert!(expected.iter().all(|name| names.contains(name)), "{python}: {names:?}");
         assert!(names.iter().any(|name| name.starts_with("python3")), "{python}: {names:?}");
     }

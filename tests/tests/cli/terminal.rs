@@ -17,9 +17,8 @@ fn terminal() -> (File, File) {
     let (mut ours, mut theirs) = (0, 0);
     let size = libc::winsize { ws_row: 50, ws_col: 120, ws_xpixel: 0, ws_ypixel: 0 };
     // SAFETY: valid pointers; no name and no settings are asked for.
-    let status = unsafe {
-        libc::openpty(&mut ours, &mut theirs, std::ptr::null_mut(), std::ptr::null(), &size)
-    };
+    let status =
+        unsafe { libc::openpty(&mut ours, &mut theirs, std::ptr::null_mut(), std::ptr::null(), &size) };
     assert_eq!(status, 0, "{}", std::io::Error::last_os_error());
     // SAFETY: two fresh descriptors that nobody else owns.
     unsafe { (File::from_raw_fd(ours), File::from_raw_fd(theirs)) }
@@ -94,9 +93,24 @@ fn nothing_of_a_target_is_obeyed() {
     let directory = Scratch::new("terminal");
     let (ours, theirs) = terminal();
     let mut command = pyprof(&directory);
-    command.args(["-d", "2.5", "-F", "499", "-v", "--max-cpu", "400", "-o", "out", "-p", &pids[0], "-p", &pids[1]]);
+    command.args([
+        "-d",
+        "2.5",
+        "-F",
+        "499",
+        "-v",
+        "--max-cpu",
+        "400",
+        "-o",
+        "out",
+        "-p",
+        &pids[0],
+        "-p",
+        &pids[1],
+    ]);
     let handle = || Stdio::from(theirs.try_clone().expect("a descriptor"));
-    let mut child = command.stdin(handle()).stdout(handle()).stderr(handle()).spawn().expect("pyprof-bpf runs");
+    let mut child =
+        command.stdin(handle()).stdout(handle()).stderr(handle()).spawn().expect("pyprof-bpf runs");
     drop((command, theirs));
     let said = read_all(ours);
     assert_eq!(child.wait().expect("our own child").code(), Some(0), "{}", String::from_utf8_lossy(&said));
@@ -140,7 +154,8 @@ fn binary_output_never_goes_to_a_terminal() {
         let mut command = pyprof(&directory);
         command.args(["-d", "1", "-o"]).arg(&output);
         let handle = || Stdio::from(theirs.try_clone().expect("a descriptor"));
-        let status = command.stdin(handle()).stdout(handle()).stderr(handle()).status().expect("pyprof-bpf runs");
+        let status =
+            command.stdin(handle()).stdout(handle()).stderr(handle()).status().expect("pyprof-bpf runs");
         assert_eq!(status.code(), Some(2), "{}", output.display());
     }
     drop(theirs);

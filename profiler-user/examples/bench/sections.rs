@@ -1,0 +1,266 @@
+//! The sections of the report: each measures, fills a table, and holds the result against the project's targets.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use pyprof_tests::Python;
+
+use crate::Bench;
+use crate::figures::{Figure, grouped, table};
+use crate::kernel_side::{Sampled, Variant};
+use crate::product;
+use crate::slowdown::slow_down;
+use crate::workload::{Heat, Kind, Workload};
+
+const DEPTHS: [u32; 5] = [5, 20, 60, 120, 250];
+const WARM_HZ: u32 = 5_000;
+const COLD_HZ: u32 = 99;
+
+/// Rows of the table of one interpreter: what it is called, the workload, the variant.
+const ROWS: [(&str, Kind, Heat, Variant); 11] = [
+    ("empty program", Kind::Distinct, Heat::Warm, Variant::Empty),
+    ("**distinct functions**", Kind::Distinct, Heat::Warm, Variant::Full),
+    ("distinct functions, one read per frame", Kind::Distinct, Heat::Warm, Variant::Single),
+    ("one function, recursing", Kind::Same, Heat::Warm, Variant::Full),
+    ("one function, one read per frame", Kind::Same, Heat::Warm, Variant::Single),
+    ("two stacks that alternate", Kind::Alternate, Heat::Warm, Variant::Full),
+    ("code churn", Kind::Churn, Heat::Warm, Variant::Full),
+    ("empty program, cold", Kind::Distinct, Heat::Cold, Variant::Empty),
+    ("**distinct functions, cold**", Kind::Distinct, Heat::Cold, Variant::Full),
+    ("distinct functions, one read per frame, cold", Kind::Distinct, Heat::Cold, Variant::Single),
+    ("one function, cold", Kind::Same, Heat::Cold, Variant::Full),
+];
+
+/// Depths at which every row is measured; the others only where they cost no extra minute.
+fn is_measured(kind: Kind, heat: Heat, depth: u32) -> bool {
+    match (kind, heat) {
+        (Kind::Distinct, _) | (Kind::Same, Heat::Warm) => true,
+        (Kind::Same | Kind::Alternate | Kind::Churn, _) => matches!(depth, 20 | 120),
+    }
+}
+
+/// Most that a warm sample of distinct functions may take, us: at depth 20 and at depth 120.
+fn limits_us(minor: u8) -> [(u32, f64); 2] {
+    if minor >= 12 { [(20, 3.5), (120, 15.0)] } else { [(20, 5.0), (120, 25.0)] }
+}
+
+pub fn head(bench: &Bench, quick: bool, when: &str, took: Duration) -> String {
+    let read = |path: &str| std::fs::read_to_string(path).unwrap_or_default();
+    let cpu = read("/proc/cpuinfo");
+    let model =
+        cpu.lines().find_map(|line| line.strip_prefix("model name")?.split_once(": ")).map(|(_, name)| name);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!(
+        "# Performance\n\n\
+         What pyprof-bpf costs, measured and written by `cargo xtask bench --write{}`; nothing here is typed by hand.\n\n\
+         {when}, Linux {}, {} ({} CPUs), {} s. The machine is virtual and shared: absolute times drift by 20 % between \
+         runs, ratios do not.\n\
+         Variants take turns, so that drift meets all of them; a cell is the median of the repetitions, with the lowest \
+         and the highest in brackets.\n\n\
+         ## Targets\n\n{}",
+        if quick { " --quick" } else { "" },
+        kernel.trim(),
+        model.unwrap_or("unknown CPU"),
+        bench.cpu + 1,
+        took.as_secs(),
+        bench.targets.table(),
+    )
+}
+
+pub fn kernel(bench: &mut Bench, pythons: &[Python]) -> Result<String> {
+    let mut text = format!(
+        "## One sample in the kernel, ns\n\n\
+         The kernel's own time of the program that counts ticks, which includes the sampling program it calls (a \
+         tail-called program is on its caller's account), divided by its runs. Ticks come only while the target runs.\n\
+         Warm: {WARM_HZ} Hz and a leaf that counts. Cold: {COLD_HZ} Hz and a leaf that walks over 11 MB. *Empty \
+         program*: the counting program alone. *Code churn*: the leaf is a new code object at each call, so that \
+         nearly every sample captures one.\n"
+    );
+    for python in pythons {
+        let mut rows = vec![
+            std::iter::once(format!("CPython {python}, frames:"))
+                .chain(DEPTHS.map(|depth| depth.to_string()))
+                .collect(),
+        ];
+        let mut cells: Vec<Vec<String>> = ROWS.iter().map(|(name, ..)| vec![(*name).to_owned()]).collect();
+        let mut notes = Vec::new();
+        for depth in DEPTHS {
+            eprintln!("bench: kernel side, CPython {python}, depth {depth}");
+            let measured = one_depth(bench, python, depth)?;
+            for (row, sampled) in cells.iter_mut().zip(&measured) {
+                row.push(sampled.as_ref().map_or("-".into(), |sampled| sampled.ns.to_string()));
+            }
+            judge(bench, python, depth, &measured);
+            if depth == 20 || depth == 120 {
+                notes.push(note(depth, &measured));
+            }
+        }
+        rows.extend(cells);
+        text += &format!("\n{}\n{}\n", table(&rows), notes.join("\n"));
+    }
+    Ok(text)
+}
+
+/// All rows at one depth; those of one workload in turns.
+fn one_depth(bench: &mut Bench, python: &Python, depth: u32) -> Result<Vec<Option<Sampled>>> {
+    let mut measured: Vec<Option<Sampled>> = vec![None; ROWS.len()];
+    for (kind, heat) in [
+        (Kind::Distinct, Heat::Warm),
+        (Kind::Same, Heat::Warm),
+        (Kind::Alternate, Heat::Warm),
+        (Kind::Churn, Heat::Warm),
+        (Kind::Distinct, Heat::Cold),
+        (Kind::Same, Heat::Cold),
+    ] {
+        if !is_measured(kind, heat, depth) {
+            continue;
+        }
+        let rows: Vec<usize> =
+            (0..ROWS.len()).filter(|row| (ROWS[*row].1, ROWS[*row].2) == (kind, heat)).collect();
+        let variants: Vec<Variant> = rows.iter().map(|row| ROWS[*row].3).collect();
+        let _quiet = bench.quiet()?;
+        let workload = Workload::start(python, kind, depth, heat, bench.cpu)?;
+        let (hz, rounds, slot) = match heat {
+            Heat::Warm => (WARM_HZ, bench.plan.rounds, bench.plan.warm_slot),
+            Heat::Cold => (COLD_HZ, bench.plan.cold_rounds, bench.plan.cold_slot),
+        };
+        let sampled = bench.lab.measure(&workload, &variants, hz, rounds, slot)?;
+        for (row, sampled) in rows.into_iter().zip(sampled) {
+            measured[row] = Some(sampled);
+        }
+    }
+    Ok(measured)
+}
+
+fn judge(bench: &mut Bench, python: &Python, depth: u32, measured: &[Option<Sampled>]) {
+    for (limit_depth, limit_us) in limits_us(python.minor) {
+        for (name, row) in [("distinct functions", 1), ("one function", 3)] {
+            if let (true, Some(sampled)) = (limit_depth == depth, &measured[row]) {
+                let what = format!("one sample, CPython {python}, depth {depth}, {name}, warm");
+                bench.targets.at_most(what, limit_us, "us", sampled.ns.median() / 1000.0, 1);
+            }
+        }
+    }
+}
+
+/// What shows that the figures are of what they claim to be of.
+fn note(depth: u32, measured: &[Option<Sampled>]) -> String {
+    let mut out = String::new();
+    if let Some(sampled) = &measured[1] {
+        out += &format!(
+            "Depth {depth}, distinct: {} ticks, {:.1} % complete, {:.1} frames on average; {} ns by the program's own clock. ",
+            grouped(sampled.ticks as f64, 0),
+            100.0 * sampled.complete as f64 / sampled.ticks.max(1) as f64,
+            sampled.depth(),
+            grouped(sampled.own_ns.median(), 0),
+        );
+    }
+    if let Some(sampled) = &measured[6] {
+        let codes = sampled.codes as f64 / sampled.ticks.max(1) as f64;
+        out += &format!("Churn: {codes:.2} code objects captured per sample.");
+    }
+    out + "\n"
+}
+
+/// Slow-down is measured at this depth.
+const USUAL_DEPTH: u32 = 20;
+
+pub fn slowdown(bench: &mut Bench, pythons: &[Python]) -> Result<String> {
+    let mut rows = vec![
+        ["CPython", "99 Hz", "1 kHz", "1 kHz, empty program", "windows each"].map(str::to_owned).to_vec(),
+    ];
+    for python in pythons {
+        eprintln!("bench: slow-down, CPython {python}");
+        let workload = Workload::start(python, Kind::Distinct, USUAL_DEPTH, Heat::Warm, bench.cpu)?;
+        let duration = bench.plan.windows;
+        let _quiet = bench.quiet()?;
+        let seldom = slow_down(&mut bench.lab, &workload, &[Variant::Full], 99, duration)?;
+        let often = slow_down(&mut bench.lab, &workload, &[Variant::Full, Variant::Empty], 1000, duration)?;
+        let mut row = vec![python.to_string()];
+        for figure in seldom.iter().chain(&often) {
+            let (low, high) = figure.median_range();
+            row.push(format!("{:+.2} % ({low:+.2} to {high:+.2})", figure.median()));
+        }
+        row.push(often[0].len().to_string());
+        rows.push(row);
+    }
+    Ok(format!(
+        "## What the target loses\n\n\
+         {USUAL_DEPTH} frames, ticks on every CPU as in a capture. Windows of 30 ms without and with ticks follow each \
+         other, and each one is held against its two neighbours; a cell is the median, with the range that holds it \
+         with 95 % probability.\n\n{}",
+        table(&rows)
+    ))
+}
+
+const ALL_IN_LIMIT_US: f64 = 25.0;
+
+pub fn all_in(bench: &mut Bench, pythons: &[Python]) -> Result<String> {
+    let mut rows =
+        vec![["CPython", "in all, us", "process, us", "programs, us", "samples"].map(str::to_owned).to_vec()];
+    for python in pythons {
+        eprintln!("bench: CPU in all, CPython {python}");
+        let workload = Workload::start(python, Kind::Alternate, USUAL_DEPTH, Heat::Warm, bench.cpu)?;
+        let _quiet = bench.quiet()?;
+        let slot = Duration::from_millis(200);
+        let empty = bench.lab.measure(&workload, &[Variant::Empty], 1000, 3, slot)?;
+        let cost = product::all_in(&workload, bench.plan.all_in, empty[0].ns.median())?;
+        let us = [cost.total_ns(), cost.user_ns, cost.kernel_ns].map(|ns| grouped(ns / 1000.0, 1));
+        let what = format!("CPU in all per sample at 1 kHz, CPython {python}, {USUAL_DEPTH} frames");
+        bench.targets.at_most(what, ALL_IN_LIMIT_US, "us", cost.total_ns() / 1000.0, 1);
+        rows.push([vec![python.to_string()], us.to_vec(), vec![grouped(cost.samples, 0)]].concat());
+    }
+    Ok(format!(
+        "## CPU in all, per sample\n\n\
+         Process and programs together at 1 kHz, two stacks of {USUAL_DEPTH} frames that alternate, a long capture less \
+         a short one (starting and writing are in both). Idle ticks of the other CPUs are shared among the samples.\n\n{}",
+        table(&rows)
+    ))
+}
+
+const STEADY_LIMIT_MB: f64 = 40.0;
+const ATTACHED_LIMIT_S: f64 = 0.5;
+
+pub fn memory(bench: &mut Bench, pythons: &[Python]) -> Result<String> {
+    let mb = |bytes: f64| bytes / 1e6;
+    let _quiet = bench.quiet()?;
+    eprintln!("bench: time to attach, idle host");
+    let alone = product::attach_times(bench.plan.attaches)?;
+    eprintln!("bench: time to attach, and memory, busy host");
+    let crowd = product::Crowd::start(pythons);
+    let busy = product::attach_times(bench.plan.attaches)?;
+    let memory = product::memory(bench.plan.memory)?;
+    drop(crowd);
+
+    let (processes, threads) = (product::PROCESSES, product::PROCESSES * product::THREADS_EACH);
+    let crowd = format!("{processes} processes with {threads} threads");
+    let steady = mb(memory.steady.median());
+    bench.targets.at_most(format!("steady RSS, {crowd}"), STEADY_LIMIT_MB, "MB", steady, 1);
+    bench.targets.at_most(
+        format!("attached, {crowd} busy (median)"),
+        ATTACHED_LIMIT_S,
+        "s",
+        busy.median(),
+        2,
+    );
+    bench.targets.at_most("attached, idle host (median)".into(), ATTACHED_LIMIT_S, "s", alone.median(), 2);
+    let ms = |figure: &Figure| format!("{} ms", figure.scaled(1000.0));
+    let rows = [
+        ["what", "measured"].map(str::to_owned).to_vec(),
+        vec![
+            "steady RSS, second half of the capture".into(),
+            format!("{:.1} MB", memory.steady.scaled(1e-6)),
+        ],
+        vec!["peak RSS".into(), format!("{:.1} MB", mb(memory.peak_bytes))],
+        vec!["maps in the kernel".into(), format!("{:.1} MB", mb(memory.maps_bytes))],
+        vec!["from exec to sampling, idle host".into(), ms(&alone)],
+        vec!["from exec to sampling, busy host".into(), ms(&busy)],
+    ];
+    Ok(format!(
+        "## Memory, and time to attach\n\n\
+         The whole host at 99 Hz for {} s with {crowd}, all of them busy: {} samples.\n\n{}",
+        bench.plan.memory.as_secs(),
+        grouped(memory.samples, 0),
+        table(&rows)
+    ))
+}

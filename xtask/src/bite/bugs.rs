@@ -1,0 +1,131 @@
+//! The bugs to plant: each is one that this kind of profiler has really had, or that a change could easily bring back.
+
+use std::fmt;
+
+/// The test that must notice.
+pub(super) enum Proof {
+    /// Without root.
+    Host { package: &'static str, test: &'static str, filter: &'static str },
+    /// On real interpreters, under real BPF.
+    Live { test: &'static str, filter: &'static str },
+}
+
+impl Proof {
+    pub(super) fn test(&self) -> &'static str {
+        match self {
+            Proof::Host { test, .. } | Proof::Live { test, .. } => test,
+        }
+    }
+}
+
+impl fmt::Display for Proof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Proof::Host { package, test, filter } => write!(f, "{package} {test} {filter}"),
+            Proof::Live { test, filter } => write!(f, "{test} {filter}"),
+        }
+    }
+}
+
+pub(super) struct Bug {
+    pub(super) name: &'static str,
+    pub(super) file: &'static str,
+    pub(super) from: &'static str,
+    pub(super) to: &'static str,
+    pub(super) proof: Proof,
+}
+
+const fn host(test: &'static str) -> Proof {
+    Proof::Host { package: "pyunwind", test, filter: "" }
+}
+
+const fn live(test: &'static str) -> Proof {
+    Proof::Live { test, filter: "" }
+}
+
+pub(super) const BUGS: [Bug; 12] = [
+    Bug {
+        name: "a NONE location entry resets the line",
+        file: "pyunwind/src/host/lines.rs",
+        from: "            15 => None,",
+        to: "            15 => {\n                self.line = i64::from(self.table.first_line);\n                None\n            }",
+        proof: host("lines"),
+    },
+    Bug {
+        name: "the index of 3.10 is not doubled",
+        file: "pyunwind/src/host/lines.rs",
+        from: "        let offset = i64::from(index) * 2;",
+        to: "        let offset = i64::from(index) * if self.kind == LINES_PEP626 { 1 } else { 2 };",
+        proof: host("lines"),
+    },
+    Bug {
+        name: "a code object is its pointers",
+        file: "pyunwind/src/code.rs",
+        from: "    Ok(CodeCheck { identity: (state ^ (state >> 32)) as u32,",
+        to: "    let _ = state;\n    Ok(CodeCheck { identity: 1,",
+        proof: live("churn"),
+    },
+    Bug {
+        name: "a thread state without frames is taken",
+        file: "pyunwind/src/thread.rs",
+        from: "            if own && state.runs_python(layout) {\n                self.best = state;",
+        to: "            if own {\n                self.best = state;",
+        proof: host("step"),
+    },
+    Bug {
+        name: "the first sample of a stack is dropped",
+        file: "profiler-user/src/pipeline/ingest.rs",
+        from: "        let waiting = Waiting {\n            tid: sample.tid,",
+        to: "        let empty = image.profile.stack(&[]);\n        if image.stacks.insert((sample.stack_hash, outcome as u8), empty).is_none() {\n            return new;\n        }\n        let waiting = Waiting {\n            tid: sample.tid,",
+        proof: live("adds_up"),
+    },
+    Bug {
+        name: "samples whose code is not known yet are dropped",
+        file: "profiler-user/src/pipeline/ingest.rs",
+        from: "            if image.waiting.len() < MAX_WAITING {",
+        to: "            if image.waiting.len() > MAX_WAITING {",
+        proof: live("churn"),
+    },
+    Bug {
+        name: "a sample weighs the nominal period",
+        file: "profiler-ebpf/src/sources/cpu.rs",
+        from: "        tick.weight_ns = weight;",
+        to: "        tick.weight_ns = if weight == 0 { 0 } else { period };",
+        proof: live("adds_up"),
+    },
+    Bug {
+        name: "a cframe is trusted before it is filled",
+        file: "pyunwind/src/step.rs",
+        from: "                walk.doubt = Doubt::Leaf;",
+        to: "                walk.doubt = Doubt::None;",
+        proof: host("step"),
+    },
+    Bug {
+        name: "an entry frame of 3.11 is taken for a shim",
+        file: "pyunwind/src/step.rs",
+        from: "            if shim {",
+        to: "            if entry {",
+        proof: host("step"),
+    },
+    Bug {
+        name: "an exec does not end the image before it",
+        file: "profiler-user/src/pipeline/image.rs",
+        from: "        let same_exec = self.key.exec_id == key.exec_id || self.key.exec_id == EXEC_ID_ANY;",
+        to: "        let same_exec = self.key.exec_id != 0 || self.key.exec_id == EXEC_ID_ANY;",
+        proof: live("processes"),
+    },
+    Bug {
+        name: "threads that share an id are merged",
+        file: "profiler-user/src/profile/threads.rs",
+        from: "        let (id, new) = self.ids.intern((tid, start_ns));",
+        to: "        let (id, new) = self.ids.intern((tid, start_ns.min(1)));",
+        proof: live("threads"),
+    },
+    Bug {
+        name: "Latin-1 is read as if it were ASCII",
+        file: "pyunwind/src/host/strings.rs",
+        from: "            [a] => char::from(a),",
+        to: "            [a] => char::from(a & 0x7f),",
+        proof: host("code_objects"),
+    },
+];
