@@ -150,7 +150,8 @@ fn unwind(scratch: &mut Scratch, record: &mut ProcessRecord, key: &ProcessKey, e
     }
     let mut outcome = Outcome::Torn;
     if let Ok(walk) = Walk::begin(&mut scratch.memory, layout, &thread) {
-        scratch.walk = walk;
+        let [first, second] = event.long_lived;
+        scratch.walk = walk.held_by(&thread, [Addr(first), Addr(second)]);
         outcome = walk_frames(scratch, layout);
     }
     if outcome as u8 == Outcome::Torn as u8 {

@@ -25,6 +25,9 @@ const WINDOW_BYTES: u64 = 4096;
 /// holds the shim of 3.12, and at most what C code in between may reasonably take.
 const CFRAMES_APART: core::ops::Range<u64> = 0x100..0x10_0000;
 
+/// The index of a frame that has been pushed and has not begun (3.12 and older).
+const NOT_BEGUN: i32 = -1;
+
 /// An index that stands for an instruction pointer outside the code object.
 pub const INDEX_UNKNOWN: i32 = i32::MAX;
 
@@ -52,6 +55,8 @@ pub struct Walk {
     /// What the next entry frame must link to: `cframe->current_frame`.
     expected: Addr,
     doubt: Doubt,
+    /// Nobody says that the leaf runs: see [`Walk::held_by`].
+    unvouched: bool,
     /// The leaf has just been popped: its link is good, it itself no longer runs.
     skip_leaf: bool,
     /// Whether the frame read last can be the root of a stack.
@@ -90,6 +95,16 @@ impl Walk {
             }
         }
         Ok(walk)
+    }
+
+    /// Tells which addresses the interpreter may hold its running frame at: registers that survive calls. A call that is
+    /// inlined stores the new frame as the leaf before it links it to its caller (3.11, `Python/ceval.c`, the calls of
+    /// `_PyEvalFramePushAndInit`; compilers reorder the two stores), and takes it into that register afterwards: a
+    /// leaf that has not begun, and that no register holds, has a link of an earlier call.
+    #[inline(always)]
+    pub fn held_by(self, thread: &ThreadState, registers: [Addr; 2]) -> Walk {
+        let [first, second] = registers;
+        Walk { unvouched: first != thread.leaf && second != thread.leaf, ..self }
     }
 
     /// Starts over from what may be the running frame, found elsewhere than in the topmost cframe: the interpreter
@@ -267,6 +282,14 @@ impl Walk {
         }
         let code = Addr(word(memory, layout.frame_code));
         let instr = word(memory, layout.frame_instr);
+        let index = index(layout, code, instr);
+        if self.unvouched {
+            self.unvouched = false;
+            if self.doubt == Doubt::Leaf && index == NOT_BEGUN {
+                sink.clear();
+                return Ok(Verdict::Go(Progress::Done(Outcome::Torn)));
+            }
+        }
         let check = match sink.recall(code) {
             Some(check) => check,
             None => {
@@ -277,7 +300,6 @@ impl Walk {
         };
         self.next = back;
         if !check.phantom {
-            let index = index(layout, code, instr);
             if !sink.push(code, check, index) {
                 return Ok(Verdict::Go(Progress::Done(Outcome::Truncated)));
             }

@@ -26,6 +26,9 @@ pub struct ThreadState {
 /// `sizeof(PyThreadState)` is at most this on the versions with cframes.
 pub(crate) const THREAD_STATE_BYTES: u64 = 512;
 
+/// Interpreters without thread states that [`ThreadWalk::list`] passes in a row: more than a process has.
+const MAX_IDLE_INTERPRETERS: u32 = 4096;
+
 impl ThreadState {
     /// Whether the thread runs Python code. With cframes (3.11, 3.12) it does unless its cframe is the root one, which
     /// is part of the thread state: what another cframe says of its leaf may not be written yet.
@@ -121,7 +124,9 @@ impl ThreadWalk {
         }
         let interpreter = Addr(head);
         let next = Addr(memory.word(interpreter.offset(u64::from(layout.interpreter_threads_head)))?);
-        if next.is_null() {
+        // New interpreters are at the head, and may have no thread states: while they are made, and from 3.13 on
+        // whenever no thread runs them. Only if there is no other has the process not started.
+        if next.is_null() && memory.word(interpreter.offset(u64::from(layout.interpreter_next)))? == 0 {
             return Ok(None);
         }
         Ok(Some(ThreadWalk { interpreter, next, best: ThreadState::default() }))
@@ -173,7 +178,8 @@ impl ThreadWalk {
 
     /// The next thread state of any thread with its thread pointer, for who walks the whole list.
     pub fn list(&mut self, memory: &mut impl Memory, layout: &Layout) -> Result<Option<(Addr, u64)>, Fault> {
-        loop {
+        // Bounded: interpreters without threads may link to each other, and the caller only counts threads.
+        for _ in 0..MAX_IDLE_INTERPRETERS {
             let address = self.next;
             if address.is_null() {
                 // No thread has this pointer, so this only moves on to the next interpreter.
@@ -185,5 +191,6 @@ impl ThreadWalk {
             self.step(memory, layout, u64::MAX)?;
             return Ok(Some((address, memory.field(u32::from(layout.thread_thread_id)))));
         }
+        Ok(None)
     }
 }

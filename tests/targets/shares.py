@@ -5,29 +5,24 @@
 # line took far more than its median are counted for that, as a fourth number.
 import random
 import sys
+from itertools import repeat
 from statistics import median
 from time import thread_time_ns
-
-SIX = [0] * 240_000
-THREE = [0] * 120_000
-ONE = [0] * 40_000
-# Of another length each time, two of them a round: no beat between the rounds and the samples.
-JITTER = [[0] * (i * 1000) for i in range(100)]
 
 
 def loop(until):
     rounds = []
     a = thread_time_ns()
     while a < until:
-        sum(SIX)  # 60
+        sum(repeat(0, 2_400_000))  # 60
         b = thread_time_ns()
-        sum(THREE)  # 30
+        sum(repeat(0, 1_200_000))  # 30
         c = thread_time_ns()
-        sum(ONE)  # 10
+        sum(repeat(0, 400_000))  # 10
         d = thread_time_ns()
         rounds.append((b - a, c - b, d - c))
-        sum(random.choice(JITTER))
-        sum(random.choice(JITTER))
+        # No beat between the rounds and the samples.
+        sum(repeat(0, int(random.random() * 200_000)))
         a = thread_time_ns()
     return rounds
 

@@ -2,6 +2,8 @@
 //! `go tool pprof` prints of it.
 
 use std::collections::HashSet;
+use std::thread::sleep;
+use std::time::Duration;
 
 use pyprof_tests::{Python, Target, capture, go, pythons};
 
@@ -30,7 +32,12 @@ fn check(python: &Python, script: &str) -> Vec<String> {
     let truth: HashSet<(String, String, i64)> = serde_json::from_str(&target.line()).expect("names as JSON");
     let pid = target.pid().to_string();
     // Some 30 functions of equal cost: each has about 60 of 2,000 samples, and none with a probability of 1e-26.
-    let capture = capture::run(&["-d", "1", "-F", "2999", "--max-cpu", "100", "-p", &pid]);
+    let recording = capture::start(&["-F", "4999", "--max-cpu", "100", "-p", &pid]);
+    let goal_ns = target.schedstat_ns() + 500_000_000;
+    while target.schedstat_ns() < goal_ns {
+        sleep(Duration::from_millis(20));
+    }
+    let capture = recording.stop();
     assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
     assert!(!capture.stderr.contains('\x1b'), "{python}: a name reached the terminal as it is");
     let process = capture.process(target.pid());

@@ -1,5 +1,6 @@
 //! The project's own chores, in Rust: one enum, one match, one file per command.
 
+mod bench;
 mod bite;
 mod cross;
 mod dist;
@@ -25,6 +26,8 @@ enum Xtask {
     Test(test::Options),
     /// Plant bugs one at a time and show the test that turns red for each.
     Bite(bite::Options),
+    /// Measure what pyprof-bpf costs; `--write` puts it into docs/performance.md.
+    Bench(bench::Options),
     /// Check the invariants of docs/architecture.md over the sources.
     Tidy,
     /// Check that everything compiles for aarch64, as far as a toolchain without its libraries goes.
@@ -38,6 +41,7 @@ fn main() -> ExitCode {
         Xtask::Setup => setup::command(),
         Xtask::Run(options) => run::command(options),
         Xtask::Test(options) => test::command(options),
+        Xtask::Bench(options) => bench::command(options),
         Xtask::Tidy => tidy::command(),
         Xtask::Bite(options) => bite::command(options),
         Xtask::Cross => cross::command(),

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 
 use crate::setup::{apt_install, setup};
 use crate::util::{Workspace, is_root, run, which};
+pub(crate) use interpreters::find as find_interpreters;
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

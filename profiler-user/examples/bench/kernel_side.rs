@@ -73,9 +73,12 @@ impl Lab {
         }
     }
 
-    /// Has all variants follow a process.
+    /// Has all variants follow a process, if they do not yet.
     pub fn follow(&mut self, pid: u32) -> Result<()> {
         for variant in [Variant::Full, Variant::Single, Variant::Empty] {
+            if self.bpf(variant).tables.process(pid).is_some() {
+                continue;
+            }
             let found =
                 Follower::new(&[pid]).scan(&mut Ingest::new(usize::MAX), &mut self.bpf(variant).tables)?;
             ensure!(found == 1, "process {pid} was not recognised as a Python");

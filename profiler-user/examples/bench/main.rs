@@ -120,23 +120,29 @@ fn main() -> Result<()> {
     let mut parts = Vec::new();
     // The crowd and the captures of the memory section want all CPUs: it goes before this process is pinned.
     if wanted(Section::Memory) {
-        parts.push(sections::memory(&mut bench, &all)?);
+        parts.push(said(sections::memory(&mut bench, &all)?));
     }
     pin(0, 0)?;
     if wanted(Section::Product) {
-        parts.push(sections::all_in(&mut bench, &measured)?);
+        parts.push(said(sections::all_in(&mut bench, &measured)?));
     }
     if wanted(Section::Slowdown) {
-        parts.push(sections::slowdown(&mut bench, &measured)?);
+        parts.push(said(sections::slowdown(&mut bench, &measured)?));
     }
     if wanted(Section::Kernel) {
-        parts.push(sections::kernel(&mut bench, &measured)?);
+        parts.push(said(sections::kernel(&mut bench, &measured)?));
     }
     parts.reverse();
 
     let head = sections::head(&bench, quick, &utc::rfc3339(now_unix_ns()), begin.elapsed());
     println!("{head}\n{}", parts.join("\n"));
     Ok(())
+}
+
+/// Shown as soon as it is there, too: the whole takes ten minutes.
+fn said(part: String) -> String {
+    eprintln!("{part}");
+    part
 }
 
 fn now_unix_ns() -> u64 {

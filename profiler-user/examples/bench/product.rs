@@ -1,5 +1,6 @@
 //! What the program as a whole costs: it is started as a user starts it, and looked at from outside.
 
+use std::collections::BTreeMap;
 use std::io::{BufRead, BufReader};
 use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
@@ -44,15 +45,35 @@ impl Run {
         Ok(Run { child, stderr, output, attached: begin.elapsed(), _scratch: scratch })
     }
 
-    /// Waits for the end; what `capture.json` says, and the CPU time of the process, ns.
-    fn finish(mut self) -> Result<(Value, f64)> {
+    /// Waits for the end; what `capture.json` says.
+    fn finish(mut self) -> Result<Value> {
         std::io::copy(&mut self.stderr, &mut std::io::sink())?;
-        let before = ended_children_ns();
         let status = self.child.wait()?;
-        let cpu_ns = ended_children_ns() - before;
         ensure!(status.success(), "pyprof-bpf ended with {status}");
         let json = std::fs::read(self.output.join("capture.json")).context("failed to read capture.json")?;
-        Ok((serde_json::from_slice(&json).context("failed to parse capture.json")?, cpu_ns))
+        serde_json::from_slice(&json).context("failed to parse capture.json")
+    }
+
+    /// The scheduler's account of the process (`schedstat`, first field) and the kernel's of its programs (`fdinfo`,
+    /// `kernel/bpf/syscall.c`, `bpf_prog_show_fdinfo`).
+    fn used(&self) -> Result<Used> {
+        let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
+        let at = Instant::now();
+        let schedstat = std::fs::read_to_string(proc.join("schedstat"))?;
+        let process_ns = schedstat.split_whitespace().next().context("an empty schedstat")?.parse()?;
+        let mut programs = BTreeMap::new();
+        for entry in std::fs::read_dir(proc.join("fdinfo"))? {
+            let Ok(info) = std::fs::read_to_string(entry?.path()) else { continue };
+            let field = |name: &str| {
+                let value = info.lines().find_map(|line| line.strip_prefix(name))?;
+                value.trim().parse::<u64>().ok()
+            };
+            if let (Some(id), Some(ns)) = (field("prog_id:"), field("run_time_ns:")) {
+                programs.insert(id, ns);
+            }
+        }
+        ensure!(!programs.is_empty(), "the capture holds no BPF program");
+        Ok(Used { at, process_ns, programs_ns: programs.values().sum::<u64>() as f64 })
     }
 
     fn memory_bytes(&self, field: &str) -> Option<u64> {
@@ -62,75 +83,65 @@ impl Run {
     }
 }
 
-/// CPU time of all children that were waited for, ns.
-fn ended_children_ns() -> f64 {
-    // SAFETY: plain integers, which the call fills.
-    let mut usage: libc::rusage = unsafe { std::mem::zeroed() };
-    // SAFETY: a valid pointer; the call cannot fail with it.
-    unsafe { libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage) };
-    let ns = |time: libc::timeval| time.tv_sec as f64 * 1e9 + time.tv_usec as f64 * 1e3;
-    ns(usage.ru_utime) + ns(usage.ru_stime)
+/// A reading of what a running capture has used so far.
+#[derive(Clone, Copy)]
+struct Used {
+    at: Instant,
+    process_ns: f64,
+    programs_ns: f64,
 }
 
 /// CPU per sample, ns.
 pub struct AllIn {
     /// The process itself, user and system time.
-    pub user_ns: f64,
-    /// Its programs.
-    pub kernel_ns: f64,
+    pub process_ns: f64,
+    /// Its programs, the ticks that were no samples included.
+    pub programs_ns: f64,
     pub samples: f64,
+    /// By the account that the capture gives of itself: with starting and writing.
+    pub own_account_ns: f64,
 }
 
 impl AllIn {
     pub fn total_ns(&self) -> f64 {
-        self.user_ns + self.kernel_ns
+        self.process_ns + self.programs_ns
     }
 }
 
-#[derive(Clone, Copy)]
-struct Cost {
-    /// The process, and the sampling program.
-    own_ns: f64,
-    process_ns: f64,
-    ticks: f64,
-    samples: f64,
-}
-
-/// A long capture less a short one: what starting and writing cost is in both. `empty_ns` is what the counting program
-/// takes of each tick, which the account of the sampling program does not hold.
-pub fn all_in(workload: &Workload, long: Duration, empty_ns: f64) -> Result<AllIn> {
+/// What a capture uses in its steady state: two readings, both well after its start and before its end.
+pub fn all_in(workload: &Workload, duration: Duration) -> Result<AllIn> {
+    const MARGIN: Duration = Duration::from_secs(1);
     let pid = workload.pid().to_string();
-    let cost = |seconds: f64| -> Result<Cost> {
-        let duration = seconds.to_string();
-        let args = ["-d", &duration, "-F", MANY_HZ, "-p", &pid, "--max-cpu", "1000"];
-        let (json, process_ns) = Run::start(&args)?.finish()?;
-        let number = |path: &str| json.pointer(path).and_then(Value::as_f64).with_context(|| path.to_owned());
-        Ok(Cost {
-            own_ns: number("/own_cost/cpu_ns")?,
-            process_ns,
-            ticks: number("/ticks/delivered")?,
-            samples: number("/processes/0/samples")?,
-        })
-    };
-    let short = cost(1.0)?;
-    let long = cost(1.0 + long.as_secs_f64())?;
-    let samples = long.samples - short.samples;
+    let whole = (duration + 2 * MARGIN).as_secs_f64();
+    let run = Run::start(&["-d", &whole.to_string(), "-F", MANY_HZ, "-p", &pid, "--max-cpu", "1000"])?;
+    std::thread::sleep(MARGIN);
+    let before = run.used()?;
+    std::thread::sleep(duration);
+    let after = run.used()?;
+    let json = run.finish()?;
+    let number = |path: &str| json.pointer(path).and_then(Value::as_f64).with_context(|| path.to_owned());
+    let all = number("/processes/0/samples")?;
+    // The target never rests, so that its samples are spread evenly over the capture.
+    let samples = all * after.at.duration_since(before.at).as_secs_f64() / number("/duration_seconds")?;
     ensure!(samples > 100.0, "{samples} samples are too few");
-    let own = long.own_ns - short.own_ns;
-    let user_ns = long.process_ns - short.process_ns;
-    let counting = (long.ticks - short.ticks) * empty_ns;
-    Ok(AllIn { user_ns: user_ns / samples, kernel_ns: (own - user_ns + counting) / samples, samples })
+    Ok(AllIn {
+        process_ns: (after.process_ns - before.process_ns) / samples,
+        programs_ns: (after.programs_ns - before.programs_ns) / samples,
+        samples,
+        own_account_ns: number("/own_cost/cpu_ns")? / all,
+    })
 }
 
 /// Processes with threads that all work.
 pub struct Crowd(#[expect(dead_code, reason = "they end with it")] Vec<Target>);
 
 impl Crowd {
-    pub fn start(pythons: &[Python]) -> Crowd {
-        let threads = THREADS_EACH.to_string();
+    /// Each thread rests `rest_ms` after each turn of work, which takes a few ms.
+    pub fn start(pythons: &[Python], rest_ms: u32) -> Crowd {
+        let (threads, rest_ms) = (THREADS_EACH.to_string(), rest_ms.to_string());
         let one = |index: usize| {
             let name = format!("crowd{index}.py");
-            Target::start(&pythons[index % pythons.len()], &name, THREADS, &[&threads])
+            Target::start(&pythons[index % pythons.len()], &name, THREADS, &[&threads, &rest_ms])
         };
         Crowd((0..PROCESSES).map(one).collect())
     }
@@ -170,7 +181,7 @@ pub fn memory(duration: Duration) -> Result<Memory> {
         }
         std::thread::sleep(Duration::from_millis(200));
     }
-    let (json, _) = run.finish()?;
+    let json = run.finish()?;
     let number = |path: &str| json.pointer(path).and_then(Value::as_f64).unwrap_or(f64::NAN);
     let processes = json["processes"].as_array().map(Vec::as_slice).unwrap_or_default();
     let samples = processes.iter().filter_map(|process| process["samples"].as_f64()).sum();

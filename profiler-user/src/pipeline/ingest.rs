@@ -95,7 +95,8 @@ impl Ingest {
             Record::Code(..) | Record::Lines(..) if self.full => {}
             Record::Code(event, data) => {
                 if let Some(index) = self.find(&event.header.process)
-                    && let Image { state: State::Python(python), profile, codes, .. } = &mut self.images[index]
+                    && let Image { state: State::Python(python), profile, codes, .. } =
+                        &mut self.images[index]
                 {
                     let mut memory = ProcessMemory::new(python.task);
                     codes.capture(profile, &python.layout, &mut memory, event, data);
@@ -233,7 +234,8 @@ impl Ingest {
 
     /// Drops images that can never matter again. Indexes change.
     pub fn forget_finished(&mut self) {
-        let keep = |image: &Image| !(image.exited && (matches!(image.state, State::Other) || is_empty(image)));
+        let keep =
+            |image: &Image| !(image.exited && (matches!(image.state, State::Other) || is_empty(image)));
         if self.images.iter().filter(|image| !keep(image)).count() < 64 {
             return;
         }

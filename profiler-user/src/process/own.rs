@@ -41,6 +41,23 @@ pub fn map_bytes() -> u64 {
     maps.values().sum()
 }
 
+/// Gives freed memory back to the system: the loader needs some 15 MB for a moment (it parses all of the kernel's BTF),
+/// which glibc would keep. musl gives it back by itself.
+pub fn release_freed_memory() {
+    #[cfg(target_env = "gnu")]
+    // SAFETY: takes a number and may be called at any time.
+    unsafe {
+        libc::malloc_trim(0);
+    }
+}
+
+/// Goes before other processes. On a host where hundreds of threads wait for a CPU, attaching would take seconds and the
+/// rings would overflow, when a share of a CPU is all that is needed; `--max-cpu` bounds what this can take from others.
+pub fn prefer() {
+    // SAFETY: takes numbers only. Without the privilege all stays as it is.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
+}
+
 /// A setting below `/proc/sys`.
 pub fn sysctl(name: &str) -> Option<String> {
     fs::read_to_string(format!("/proc/sys/{name}")).ok().map(|value| value.trim().to_owned())

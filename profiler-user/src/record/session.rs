@@ -1,7 +1,6 @@
 //! The loop of a capture: one task owns all state, wakes for rings, timers and signals, and never waits on a target.
 
 use std::io::{IsTerminal, Write};
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use profiler_common::Stat;
@@ -23,9 +22,13 @@ use crate::sink::{OutputDirectory, Owner, default_directory};
 const POLL: Duration = Duration::from_millis(100);
 /// Records handled before other work gets its turn.
 const BATCH: usize = 8192;
-/// Share of the memory limit that the sample ring takes, and its bounds. It is a power of two.
+/// What a sample takes of the ring, its code objects included, and how much of a second the ring holds: the reader comes
+/// ten times a second. All of a ring counts as resident memory, twice, because it is mapped twice in a row.
+const SAMPLE_BYTES: u64 = 2048;
+const RING_PER_SECOND: u64 = 2;
+/// Most of the memory limit that the ring may take, and its bounds. It is a power of two.
 const RING_SHARE: u64 = 16;
-const RING_BYTES: std::ops::RangeInclusive<u64> = (1 << 20)..=(8 << 20);
+const RING_BYTES: std::ops::RangeInclusive<u64> = (2 << 20)..=(8 << 20);
 /// What profiles may take even if the program itself is beyond the limit.
 const LEAST_BYTES: u64 = 4 << 20;
 
@@ -106,26 +109,34 @@ async fn run(options: &RecordOptions, host: Host) -> Result<(), RecordError> {
     finish::write(&session.ingest, &session.follower, &session.meta, &account, &directory, options)
 }
 
+fn ring_bytes(options: &RecordOptions) -> u32 {
+    let cpus = std::thread::available_parallelism().map_or(1, |cpus| cpus.get() as u64);
+    let wanted = (u64::from(options.frequency_hz) * cpus).saturating_mul(SAMPLE_BYTES) / RING_PER_SECOND;
+    let most = (options.max_memory_bytes / RING_SHARE).max(1 << 20);
+    wanted.clamp(*RING_BYTES.start(), *RING_BYTES.end()).min(most).next_power_of_two() as u32
+}
+
 impl Session {
     fn begin(
         options: &RecordOptions,
         host: Host,
         start_unix_ns: u64,
-        path: &PathBuf,
+        path: &std::path::Path,
     ) -> Result<Session, RecordError> {
-        let ring_bytes = (options.max_memory_bytes / RING_SHARE)
-            .clamp(*RING_BYTES.start(), *RING_BYTES.end())
-            .next_power_of_two();
+        let ring_bytes = ring_bytes(options);
         let load = LoadOptions {
             targets_only: !options.pids.is_empty(),
-            ring_bytes: ring_bytes as u32,
+            ring_bytes,
             single_reads: false,
             verbose: options.verbose,
         };
+        own::prefer();
         let mut bpf = Bpf::load(&load).map_err(privileges::explain)?;
+        own::release_freed_memory();
         let kernel_bytes = own::map_bytes();
         let base_bytes = own::rss_bytes();
-        let for_profiles = options.max_memory_bytes.saturating_sub(kernel_bytes + base_bytes).max(LEAST_BYTES);
+        let for_profiles =
+            options.max_memory_bytes.saturating_sub(kernel_bytes + base_bytes).max(LEAST_BYTES);
         let mut ingest = Ingest::new(for_profiles as usize);
         let mut follower = Follower::new(&options.pids);
         let found = follower.scan(&mut ingest, &mut bpf.tables)?;
@@ -229,7 +240,12 @@ impl Session {
         let line = live_line(
             &Live {
                 elapsed: self.started.elapsed(),
-                processes: self.ingest.images().iter().filter(|image| image.python().is_some() && !image.exited).count(),
+                processes: self
+                    .ingest
+                    .images()
+                    .iter()
+                    .filter(|image| image.python().is_some() && !image.exited)
+                    .count(),
                 samples: self.ingest.received.samples - self.ingest.received.other,
                 lost: counters.get(Stat::SampleRingFull),
                 frequency_hz: self.bpf.clock.frequency_hz(),

@@ -56,7 +56,7 @@ fn under_limit(target: &Target, limit: &str) -> (u64, u64, u64) {
     let pid = target.pid().to_string();
     let recording = capture::start(&["-F", "3000", "--max-cpu", "800", "--max-memory", limit, "-p", &pid]);
     let mut most = 0;
-    for _ in 0..50 {
+    for _ in 0..35 {
         std::thread::sleep(Duration::from_millis(100));
         most = most.max(resident(&recording));
     }

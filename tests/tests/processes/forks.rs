@@ -99,7 +99,7 @@ while time.monotonic() < end:
     pid = os.fork()
     if pid == 0:
         time.sleep(2 - max(0, time.monotonic() - end + 1.5))
-        burn(5)
+        burn(8)
         os._exit(0)
     pids.append(pid)
 for pid in pids:
@@ -115,7 +115,7 @@ fn no_fork_falls_between_the_first_look_and_the_first_event() {
     let said = target.wait();
     let capture = recording.stop();
     assert_eq!(capture.code, 0, "{}", capture.stderr);
-    // 5 ms are ten ticks: a child without a single one was not followed.
+    // 8 ms are eight ticks: a child without a single one was not followed.
     let pids: Vec<u32> = said.split_whitespace().map(|pid| pid.parse().expect("a pid")).collect();
     let lost: Vec<&u32> = pids.iter().filter(|pid| capture.processes(**pid).is_empty()).collect();
     assert!(pids.len() > 100 && lost.is_empty(), "{} of {} children lost: {lost:?}", lost.len(), pids.len());

@@ -53,7 +53,7 @@ impl Wanted {
 }
 
 /// All that are wanted, or how to get what is missing.
-pub(super) fn find() -> Result<Vec<PathBuf>> {
+pub(crate) fn find() -> Result<Vec<PathBuf>> {
     let pyenv = match env::var_os("PYENV_ROOT") {
         Some(root) => PathBuf::from(root),
         None => home()?.join(".pyenv"),

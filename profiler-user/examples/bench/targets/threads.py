@@ -1,6 +1,7 @@
-# Many threads that all work, each with stacks of its own: threads.py THREADS
+# Many threads that all work, each with stacks of its own: threads.py THREADS REST_MS
 import sys
 import threading
+import time
 
 
 def fib(n):
@@ -16,10 +17,12 @@ def nested(n):
 
 
 def serve(number):
-    turn = number
+    turn, rest = number, int(sys.argv[2]) / 1000
     while True:
         (fib, ordered, nested)[turn % 3](10 + turn % 5)
         turn += 1
+        if rest:
+            time.sleep(rest)
 
 
 for number in range(int(sys.argv[1])):
