@@ -1,13 +1,11 @@
 //! One sample, from any source: whose thread it is, its stack, its outcome, its way to user space.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_loop};
 use aya_ebpf::helpers::bpf_ktime_get_ns;
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_loop};
 use core::ffi::c_void;
 use profiler_common::event::{IN_KERNEL, KIND_SAMPLE, VERSION};
 use profiler_common::limits::{HINT_AFTER_STEPS, MAX_THREAD_STEPS, MAX_WALK_STEPS};
-use profiler_common::process::{
-    EXEC_ID_ANY, FLAG_MANY_THREADS, FLAG_STARTED, PROCESS_PYTHON, START_NS_ANY,
-};
+use profiler_common::process::{EXEC_ID_ANY, FLAG_MANY_THREADS, FLAG_STARTED, PROCESS_PYTHON, START_NS_ANY};
 use profiler_common::{Frame, ProcessKey, ProcessRecord, SampleEvent, Stat, ThreadKey};
 use pyunwind::step::{Progress, Walk};
 use pyunwind::thread::{ThreadState, ThreadWalk, WalkStep, revisit};
@@ -73,11 +71,8 @@ pub fn collect(event: &Event) {
     let kernel = KERNEL.load();
     let task = Task::current();
     let leader = task.leader(&kernel);
-    let key = ProcessKey {
-        start_ns: leader.start_ns(&kernel),
-        tgid: event.tgid,
-        exec_id: task.exec_id(&kernel),
-    };
+    let key =
+        ProcessKey { start_ns: leader.start_ns(&kernel), tgid: event.tgid, exec_id: task.exec_id(&kernel) };
     let thread_start_ns = task.start_ns(&kernel);
     let thread_pointer = task.thread_pointer(&kernel);
 
@@ -86,7 +81,8 @@ pub fn collect(event: &Event) {
     sink.hash = 0;
     sink.new_codes = 0;
     sink.sequence = sink.sequence.wrapping_add(1);
-    sink.salt = mix(mix(key.start_ns, u64::from(key.tgid)), (u64::from(key.exec_id) << 32) | u64::from(record.epoch));
+    sink.salt =
+        mix(mix(key.start_ns, u64::from(key.tgid)), (u64::from(key.exec_id) << 32) | u64::from(record.epoch));
     scratch.memory.reset();
     scratch.thread_pointer = thread_pointer;
 
@@ -122,7 +118,13 @@ pub fn collect(event: &Event) {
 
 /// Fills `scratch.sample.frames` and says what became of the sample.
 #[inline(always)]
-fn unwind(scratch: &mut Scratch, record: &mut ProcessRecord, key: &ProcessKey, event: &Event, has_memory: bool) -> Outcome {
+fn unwind(
+    scratch: &mut Scratch,
+    record: &mut ProcessRecord,
+    key: &ProcessKey,
+    event: &Event,
+    has_memory: bool,
+) -> Outcome {
     let same_start = record.key.start_ns == key.start_ns || record.key.start_ns == START_NS_ANY;
     let same_image = record.key.exec_id == key.exec_id || record.key.exec_id == EXEC_ID_ANY;
     if !same_start || !same_image {
@@ -329,7 +331,11 @@ pub fn output(data: *mut c_void, bytes: u64) -> bool {
     use aya_ebpf::helpers::generated::bpf_ringbuf_output;
 
     let waiting = SAMPLES.query(u64::from(BPF_RB_AVAIL_DATA));
-    let flags = if waiting > u64::from(SETTINGS.load().wakeup_bytes) { BPF_RB_FORCE_WAKEUP } else { BPF_RB_NO_WAKEUP };
+    let flags = if waiting > u64::from(SETTINGS.load().wakeup_bytes) {
+        BPF_RB_FORCE_WAKEUP
+    } else {
+        BPF_RB_NO_WAKEUP
+    };
     let ring = &raw const SAMPLES as *mut c_void;
     // SAFETY: `data` points at a map value with at least `bytes` bytes, which the verifier checks.
     unsafe { bpf_ringbuf_output(ring, data, bytes, u64::from(flags)) == 0 }

@@ -89,7 +89,13 @@ fn send(kind: u16, process: ProcessKey, parent: ProcessKey) {
     // SAFETY: reads a clock.
     let time_ns = unsafe { bpf_ktime_get_ns() };
     let event = entry.write(ProcessEvent {
-        header: EventHeader { kind, version: VERSION, bytes: size_of::<ProcessEvent>() as u32, time_ns, process },
+        header: EventHeader {
+            kind,
+            version: VERSION,
+            bytes: size_of::<ProcessEvent>() as u32,
+            time_ns,
+            process,
+        },
         parent,
         comm: [0; 16],
     });

@@ -4,8 +4,8 @@
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use pyunwind::{Addr, Fault, Memory};
 
-use crate::maps::SETTINGS;
 use crate::bound::{below_128, below_512, below_8192};
+use crate::maps::SETTINGS;
 
 const BLOCK_WORDS: usize = 64;
 const FRAME_WORDS: usize = 1024;
@@ -62,7 +62,8 @@ impl Memory for UserMemory {
     fn load_frame(&mut self, at: Addr, len: u32, contiguous: bool) -> Result<(), Fault> {
         let len = u64::from(len);
         let end = at.0.wrapping_add(len);
-        if at.0 >= self.window_start && end <= self.window_end {
+        // Both ends: a hostile link near the end of the address space makes `end` wrap.
+        if at.0 >= self.window_start && at.0 < self.window_end && end <= self.window_end {
             self.frame_word = (at.0 - self.window_start) >> 3;
             return Ok(());
         }

@@ -1,7 +1,7 @@
 //! Where the frames of one sample go, and what is known of their code objects.
 
-use profiler_common::limits::{CODE_CACHE_SLOTS, MAX_FRAMES, MAX_NEW_CODES, SEEN_SLOTS};
 use profiler_common::Stat;
+use profiler_common::limits::{CODE_CACHE_SLOTS, MAX_FRAMES, MAX_NEW_CODES, SEEN_SLOTS};
 use pyunwind::code::CodeCheck;
 use pyunwind::{Addr, FrameSink};
 

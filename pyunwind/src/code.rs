@@ -38,7 +38,8 @@ pub fn check(memory: &mut impl Memory, layout: &Layout, code: Addr) -> Result<Co
     }
     let start = u32::from(layout.code_start);
     memory.load(code.offset(u64::from(start)), u32::from(layout.code_span))?;
-    let word = |memory: &_, offset: u16| -> u64 { Memory::field(memory, u32::from(offset).wrapping_sub(start)) };
+    let word =
+        |memory: &_, offset: u16| -> u64 { Memory::field(memory, u32::from(offset).wrapping_sub(start)) };
     let first_line = field_u32(memory, u32::from(layout.code_firstlineno).wrapping_sub(start));
     let filename = word(memory, layout.code_filename);
     let name = word(memory, layout.code_name);

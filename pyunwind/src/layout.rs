@@ -104,4 +104,4 @@ pub struct Layout {
     pub reserved: [u8; 3],
 }
 
-const _: () = assert!(size_of::<Layout>() % 4 == 0 && size_of::<Layout>() <= 128);
+const _: () = assert!(size_of::<Layout>().is_multiple_of(4) && size_of::<Layout>() <= 128);

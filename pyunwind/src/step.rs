@@ -59,6 +59,9 @@ pub struct Walk {
     unvouched: bool,
     /// The leaf has just been popped: its link is good, it itself no longer runs.
     skip_leaf: bool,
+    /// A code object could not be read while the leaf is in doubt: no frames are pushed from there on, only links
+    /// followed, until they show whether these frames are the thread's.
+    unreadable: bool,
     /// Whether the frame read last can be the root of a stack.
     can_be_root: bool,
 }
@@ -80,11 +83,8 @@ impl Walk {
     /// Starts at the leaf of a thread state.
     #[inline(always)]
     pub fn begin(memory: &mut impl Memory, layout: &Layout, thread: &ThreadState) -> Result<Walk, Fault> {
-        let mut walk = Walk {
-            next: thread.leaf,
-            can_be_root: layout.frame_kind == FRAME_HEAP,
-            ..Walk::default()
-        };
+        let mut walk =
+            Walk { next: thread.leaf, can_be_root: layout.frame_kind == FRAME_HEAP, ..Walk::default() };
         if layout.cframe_previous != ABSENT {
             walk.thread = thread.address;
             walk.cframe = thread.frame;
@@ -178,6 +178,7 @@ impl Walk {
     fn restart(&mut self, memory: &mut impl Memory, layout: &Layout) -> Result<(), Fault> {
         self.next = self.expected;
         self.skip_leaf = false;
+        self.unreadable = false;
         self.doubt = Doubt::Everything;
         // No frames at all would mean that the thread's very first evaluation is being set up; a leftover that points
         // at the root cframe is more common by far.
@@ -187,12 +188,7 @@ impl Walk {
 
     /// Reads one frame and pushes it, or says how the stack ended.
     #[inline(always)]
-    pub fn step(
-        &mut self,
-        memory: &mut impl Memory,
-        layout: &Layout,
-        sink: &mut impl FrameSink,
-    ) -> Progress {
+    pub fn step(&mut self, memory: &mut impl Memory, layout: &Layout, sink: &mut impl FrameSink) -> Progress {
         match self.try_step(memory, layout, sink) {
             Ok(Verdict::Go(progress)) => return progress,
             // A leaf in doubt may be anything.
@@ -227,7 +223,11 @@ impl Walk {
                 Doubt::Leaf => false,
                 Doubt::Everything => self.can_be_root && self.cframe.is_null(),
             };
-            return Ok(if whole { Verdict::Go(Progress::Done(Outcome::Complete)) } else { Verdict::Contradiction });
+            return Ok(if whole {
+                Verdict::Go(Progress::Done(Outcome::Complete))
+            } else {
+                Verdict::Contradiction
+            });
         }
         if !at.is_aligned() {
             return Err(Fault);
@@ -239,9 +239,8 @@ impl Walk {
             u32::from(layout.frame_span),
             layout.frame_kind != FRAME_HEAP && apart < WINDOW_BYTES,
         )?;
-        let word = |memory: &_, offset: u16| {
-            Memory::frame_field(memory, u32::from(offset & !7).wrapping_sub(start))
-        };
+        let word =
+            |memory: &_, offset: u16| Memory::frame_field(memory, u32::from(offset & !7).wrapping_sub(start));
         let byte = |memory: &_, offset: u16| (word(memory, offset) >> ((offset & 7) * 8)) as u8;
 
         let back = Addr(word(memory, layout.frame_back));
@@ -254,11 +253,8 @@ impl Walk {
                 self.last_on_datastack = at;
             }
             let shim = layout.shim_owner != NO_SHIM && owner >= layout.shim_owner;
-            let entry = if layout.frame_is_entry == ABSENT {
-                shim
-            } else {
-                byte(memory, layout.frame_is_entry) != 0
-            };
+            let entry =
+                if layout.frame_is_entry == ABSENT { shim } else { byte(memory, layout.frame_is_entry) != 0 };
             self.can_be_root = entry;
             if entry && self.doubt != Doubt::None {
                 if back != self.expected {
@@ -266,6 +262,9 @@ impl Walk {
                 }
                 if self.doubt == Doubt::Leaf {
                     self.doubt = Doubt::None;
+                    if self.unreadable {
+                        return Ok(Verdict::Go(Progress::Done(Outcome::Unreadable)));
+                    }
                 } else if !self.cframe.is_null() {
                     self.descend(memory, layout)?;
                 }
@@ -275,7 +274,7 @@ impl Walk {
                 return Ok(Verdict::Go(Progress::More));
             }
         }
-        if self.skip_leaf {
+        if self.skip_leaf || self.unreadable {
             self.skip_leaf = false;
             self.next = back;
             return Ok(Verdict::Go(Progress::More));
@@ -292,17 +291,22 @@ impl Walk {
         }
         let check = match sink.recall(code) {
             Some(check) => check,
-            None => {
-                let check = code::check(memory, layout, code)?;
-                sink.remember(code, check);
-                check
-            }
+            None => match code::check(memory, layout, code) {
+                Ok(check) => {
+                    sink.remember(code, check);
+                    check
+                }
+                Err(Fault) if self.doubt == Doubt::Leaf => {
+                    self.unreadable = true;
+                    self.next = back;
+                    return Ok(Verdict::Go(Progress::More));
+                }
+                Err(Fault) => return Err(Fault),
+            },
         };
         self.next = back;
-        if !check.phantom {
-            if !sink.push(code, check, index) {
-                return Ok(Verdict::Go(Progress::Done(Outcome::Truncated)));
-            }
+        if !check.phantom && !sink.push(code, check, index) {
+            return Ok(Verdict::Go(Progress::Done(Outcome::Truncated)));
         }
         Ok(Verdict::Go(Progress::More))
     }

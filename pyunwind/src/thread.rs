@@ -4,12 +4,13 @@
 //! states has new threads at its head. While a thread is being created its state carries the creator's id
 //! (`Modules/_threadmodule.c`, `thread_PyThread_start_new_thread`), so of several matches the one with frames wins.
 
+use crate::code::field_u32;
 use crate::layout::ABSENT;
 use crate::{Addr, Fault, Layout, Memory};
 
 /// `PyThreadState._status.bound_gilstate` (3.12+, `Include/cpython/pystate.h`): this is the thread's own state, not one
 /// of a subinterpreter that the thread also runs.
-const BOUND_GILSTATE: u64 = 1 << 3;
+const BOUND_GILSTATE: u32 = 1 << 3;
 
 /// What the walk needs of one thread state, read in one go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -72,7 +73,7 @@ fn examine(
     }
     let frame = Addr(memory.field(u32::from(layout.thread_frame)));
     let own = layout.thread_status == ABSENT
-        || memory.field(u32::from(layout.thread_status)) & BOUND_GILSTATE != 0;
+        || field_u32(memory, u32::from(layout.thread_status)) & BOUND_GILSTATE != 0;
     let (mut top, mut limit) = (Addr::NULL, Addr::NULL);
     if layout.thread_datastack_top != ABSENT {
         top = Addr(memory.field(u32::from(layout.thread_datastack_top)));
@@ -117,7 +118,11 @@ pub fn revisit(
 impl ThreadWalk {
     /// Starts at `_PyRuntime`; `None` while there is no interpreter.
     #[inline(always)]
-    pub fn begin(memory: &mut impl Memory, layout: &Layout, runtime: Addr) -> Result<Option<ThreadWalk>, Fault> {
+    pub fn begin(
+        memory: &mut impl Memory,
+        layout: &Layout,
+        runtime: Addr,
+    ) -> Result<Option<ThreadWalk>, Fault> {
         let head = memory.word(runtime.offset(u64::from(layout.runtime_interpreters_head)))?;
         if head == 0 {
             return Ok(None);
@@ -149,7 +154,8 @@ impl ThreadWalk {
             if next == 0 {
                 return Ok(WalkStep::End);
             }
-            self.next = Addr(memory.word(self.interpreter.offset(u64::from(layout.interpreter_threads_head)))?);
+            self.next =
+                Addr(memory.word(self.interpreter.offset(u64::from(layout.interpreter_threads_head)))?);
             return Ok(WalkStep::More);
         }
         if !self.next.is_aligned() {

@@ -3,7 +3,7 @@
 
 mod synthetic;
 
-use pyunwind::layout::{ABSENT, Layout};
+use pyunwind::layout::{ABSENT, INSTR_POINTER, Layout};
 use pyunwind::step::Walk;
 use pyunwind::{Addr, Outcome};
 use synthetic::{GARBAGE, World, layouts};
@@ -157,7 +157,9 @@ fn is_a_stack(layout: &Layout, current: Current, previous: Previous) -> bool {
 #[test]
 fn an_unfilled_cframe_gives_the_stack_below_it_or_none() {
     for layout in with_cframes() {
-        for (current, previous) in CURRENTS.iter().flat_map(|current| PREVIOUS.map(|previous| (*current, previous))) {
+        for (current, previous) in
+            CURRENTS.iter().flat_map(|current| PREVIOUS.map(|previous| (*current, previous)))
+        {
             if is_a_stack(&layout, current, previous) {
                 continue;
             }
@@ -201,8 +203,14 @@ fn the_first_evaluation_of_a_thread_has_no_stack_yet() {
 #[test]
 fn a_popped_leaf_is_left_out() {
     // (script, from which frame on the data stack has been popped, stack on versions with cframes)
-    let rows =
-        [("[abc", 3, "cba"), ("[abc", 2, "ba"), ("[ab[c", 2, "ba"), ("[a", 0, ""), ("[abG", 2, "Gba"), ("[a[G", 1, "Ga")];
+    let rows = [
+        ("[abc", 3, "cba"),
+        ("[abc", 2, "ba"),
+        ("[ab[c", 2, "ba"),
+        ("[a", 0, ""),
+        ("[abG", 2, "Gba"),
+        ("[a[G", 1, "Ga"),
+    ];
     for layout in with_cframes() {
         for (script, from, expected) in rows {
             let mut world = World::run(layout, script);
@@ -210,7 +218,12 @@ fn a_popped_leaf_is_left_out() {
             if let Some(frame) = on_data_stack.get(from).filter(|frame| **frame >> 40 == 0x7f) {
                 world.pop_to(*frame);
             }
-            assert_eq!(world.unwind(), (Complete, expected.into()), "3.{}: {script} from {from}", layout.minor);
+            assert_eq!(
+                world.unwind(),
+                (Complete, expected.into()),
+                "3.{}: {script} from {from}",
+                layout.minor
+            );
         }
     }
 }
@@ -318,7 +331,7 @@ fn a_cframe_from_a_register_is_believed_only_with_all_its_links() {
                 (zeros, false, None),
                 (GARBAGE, false, None),
                 (0, false, None),
-                (u64::MAX & !7, false, None),
+                (!7, false, None),
             ];
             for (candidate, possible, expected) in rows {
                 let row = format!("3.{}: {previous:?}, {candidate:#x}", layout.minor);
@@ -339,13 +352,44 @@ fn registers_are_candidates_only_where_there_are_cframes() {
     for layout in layouts() {
         let mut world = World::run(layout, SCRIPT);
         let (thread, cframes) = (world.find().unwrap(), layout.cframe_current != ABSENT);
-        for (candidate, possible) in [(world.frames[1], true), (thread.leaf.0, false), (0, false), (GARBAGE + 4, false)] {
-            assert_eq!(Walk::is_frame(&layout, &thread, Addr(candidate)), possible && cframes, "{candidate:#x}");
+        for (candidate, possible) in
+            [(world.frames[1], true), (thread.leaf.0, false), (0, false), (GARBAGE + 4, false)]
+        {
+            assert_eq!(
+                Walk::is_frame(&layout, &thread, Addr(candidate)),
+                possible && cframes,
+                "{candidate:#x}"
+            );
         }
         // How far apart two evaluations can be on the C stack.
-        for (apart, possible) in [(0, false), (0xf8, false), (0x100, true), (0xf_fff8, true), (0x10_0000, false), (-8, false)] {
+        for (apart, possible) in
+            [(0, false), (0xf8, false), (0x100, true), (0xf_fff8, true), (0x10_0000, false), (-8, false)]
+        {
             let candidate = Addr(thread.frame.0.wrapping_add_signed(apart));
             assert_eq!(Walk::is_cframe_above(&layout, &thread, candidate), possible && cframes, "{apart:#x}");
+        }
+    }
+}
+
+#[test]
+fn a_leaf_that_has_not_begun_needs_a_register_that_holds_it() {
+    // (index of the leaf, a register holds it, whole stack)
+    let rows = [(-1, true, true), (-1, false, false), (0, false, true), (0, true, true), (7, false, true)];
+    for layout in layouts().into_iter().filter(|layout| layout.instr_unit == INSTR_POINTER) {
+        for (index, held, whole) in rows {
+            let mut world = World::run(layout, SCRIPT);
+            let code = world.code('d');
+            let instr = (code + u64::from(layout.code_instructions)).wrapping_add_signed(index * 2);
+            world.memory.set(world.leaf + u64::from(layout.frame_instr), instr);
+            let thread = world.find().unwrap();
+            let other = Addr(world.frames[2]);
+            let registers = if held { [other, thread.leaf] } else { [other, Addr::NULL] };
+            let walk = Walk::begin(&mut world.memory, &layout, &thread);
+            // Only the versions with cframes push frames whose index is -1; elsewhere it means nothing.
+            let whole = whole || layout.cframe_current == ABSENT;
+            let (outcome, text) = world.finish_any(walk.map(|walk| walk.held_by(&thread, registers)));
+            let row = format!("3.{}: index {index}, held {held}", layout.minor);
+            assert_eq!((outcome, text.as_str()), if whole { (Complete, STACK) } else { (Torn, "") }, "{row}");
         }
     }
 }

@@ -168,17 +168,29 @@ fn check_interpreter(python: &Path, mode: &str) {
     assert!(child.wait().unwrap().success(), "{label}");
 }
 
-fn check_thread(process: &mut Process, layout: &Layout, thread: &ThreadState, expected: &[Frame], label: &str) {
+fn check_thread(
+    process: &mut Process,
+    layout: &Layout,
+    thread: &ThreadState,
+    expected: &[Frame],
+    label: &str,
+) {
     let mut stack = Stack::default();
     let outcome = unwind(process, layout, thread, &mut stack);
-    let found: Vec<Frame> = stack.0.iter().map(|&(code, index)| describe(process, layout, code, index)).collect();
+    let found: Vec<Frame> =
+        stack.0.iter().map(|&(code, index)| describe(process, layout, code, index)).collect();
     let names = |frames: &[Frame]| {
         frames.iter().map(|frame| format!("{}:{}", frame.name, frame.line)).collect::<Vec<_>>()
     };
     let whole = expected.len() <= MAX_FRAMES;
     let kept = &expected[..expected.len().min(MAX_FRAMES)];
     assert_eq!(names(&found), names(kept), "{label}: {outcome:?}");
-    assert_eq!(outcome, if whole { Outcome::Complete } else { Outcome::Truncated }, "{label}: {:?}", names(kept));
+    assert_eq!(
+        outcome,
+        if whole { Outcome::Complete } else { Outcome::Truncated },
+        "{label}: {:?}",
+        names(kept)
+    );
     // The leaf has gone from one call to the next on its line since it was asked.
     assert_eq!(found[1..], kept[1..], "{label}");
     assert_eq!(found[0].file, kept[0].file, "{label}");
@@ -186,7 +198,8 @@ fn check_thread(process: &mut Process, layout: &Layout, thread: &ThreadState, ex
 
 /// Finds the state of the thread with this pointer, or says what came instead.
 fn find(process: &mut Process, layout: &Layout, runtime: u64, pointer: u64) -> Result<ThreadState, String> {
-    let walk = ThreadWalk::begin(process, layout, Addr(runtime)).map_err(|_| "unreadable runtime".to_string())?;
+    let walk =
+        ThreadWalk::begin(process, layout, Addr(runtime)).map_err(|_| "unreadable runtime".to_string())?;
     let mut walk = walk.ok_or("no thread states at all")?;
     for _ in 0..1000 {
         match walk.step(process, layout, pointer) {

@@ -114,8 +114,7 @@ struct Seen {
 fn noise_ends_within_bounds_on_every_layout() {
     let mut noise = Noise(42);
     for layout in layouts() {
-        let mut memory =
-            Memories { words: vec![0; WORDS], loaded: (0, 0), frame: (0, 0), reads: 0 };
+        let mut memory = Memories { words: vec![0; WORDS], loaded: (0, 0), frame: (0, 0), reads: 0 };
         let mut seen = Seen::default();
         for round in 0..ROUNDS_PER_LAYOUT {
             let changes = if round % 4096 == 0 { WORDS } else { CHANGES };
@@ -135,7 +134,8 @@ fn noise_ends_within_bounds_on_every_layout() {
                 }
                 thread = Some(walk.best()).filter(|best| !best.address.is_null()).or(thread);
                 if let Ok(Some(mut walk)) = ThreadWalk::begin(&mut memory, &layout, runtime) {
-                    let listed = (0..MAX_THREADS).map_while(|_| walk.list(&mut memory, &layout).ok().flatten());
+                    let listed =
+                        (0..MAX_THREADS).map_while(|_| walk.list(&mut memory, &layout).ok().flatten());
                     assert!(listed.count() <= MAX_THREADS);
                 }
             }

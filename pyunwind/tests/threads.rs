@@ -127,7 +127,8 @@ fn before_the_first_thread_state_there_is_nothing_to_walk() {
 #[test]
 fn lists_without_end_are_left_to_the_bound_of_the_caller() {
     for layout in layouts() {
-        let next = |world: &mut World, from, to| world.memory.set(thread(from) + u64::from(layout.thread_next), to);
+        let next =
+            |world: &mut World, from, to| world.memory.set(thread(from) + u64::from(layout.thread_next), to);
         for to in [0, 1] {
             let mut world = draw(layout, &[&[(OTHER, true, true), (OTHER, true, true)]]);
             next(&mut world, 1, thread(to));
@@ -140,7 +141,9 @@ fn lists_without_end_are_left_to_the_bound_of_the_caller() {
             assert_eq!(walk(&mut world), Err(Fault), "3.{}: {to:#x}", layout.minor);
         }
         // Interpreters that link to each other, with threads and without.
-        for states in [&[&[(OTHER, true, true)][..], &[]], &[&[(OTHER, true, true)][..], &[(OTHER, true, true)]]] {
+        for states in
+            [&[&[(OTHER, true, true)][..], &[]], &[&[(OTHER, true, true)][..], &[(OTHER, true, true)]]]
+        {
             let mut world = draw(layout, states);
             world.memory.set(interpreter(1) + u64::from(layout.interpreter_next), interpreter(1));
             let (end, number, steps) = walk(&mut world).unwrap();
@@ -152,8 +155,12 @@ fn lists_without_end_are_left_to_the_bound_of_the_caller() {
 #[test]
 fn all_threads_can_be_listed() {
     for layout in layouts() {
-        let states: &[&[State]] =
-            &[&[(7, true, true), (OTHER, true, false)], &[], &[(u64::MAX, true, true), (POINTER, true, true)], &[]];
+        let states: &[&[State]] = &[
+            &[(7, true, true), (OTHER, true, false)],
+            &[],
+            &[(u64::MAX, true, true), (POINTER, true, true)],
+            &[],
+        ];
         let mut world = draw(layout, states);
         let mut walk = ThreadWalk::begin(&mut world.memory, &layout, Addr(RUNTIME)).unwrap().unwrap();
         let mut all = Vec::new();
@@ -218,12 +225,16 @@ fn a_hint_is_checked_against_all_that_can_have_changed() {
             }
         }
         let mut world = draw(layout, &[&[(POINTER, true, true)]]);
-        for at in [0, GARBAGE, GARBAGE + 4, thread(0) + 1, u64::MAX, u64::MAX & !7] {
+        for at in [0, GARBAGE, GARBAGE + 4, thread(0) + 1, u64::MAX, !7] {
             assert_eq!(revisit(&mut world.memory, &layout, Addr(at), POINTER), Err(Fault), "{at:#x}");
         }
         if layout.thread_status != ABSENT {
             world.memory.set(thread(0) + u64::from(layout.thread_status), 0);
-            assert_eq!(revisit(&mut world.memory, &layout, Addr(thread(0)), POINTER), Ok(None), "not bound any more");
+            assert_eq!(
+                revisit(&mut world.memory, &layout, Addr(thread(0)), POINTER),
+                Ok(None),
+                "not bound any more"
+            );
         }
     }
 }

@@ -17,7 +17,11 @@ pub fn binary() -> PathBuf {
         Path::new(env!("CARGO_MANIFEST_DIR")).parent().expect("the workspace").join("target")
     });
     let path = target.join("release/pyprof-bpf");
-    assert!(path.exists(), "{} is missing: cargo build --release -p profiler-user, or set PYPROF_BIN", path.display());
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build --release -p profiler-user, or set PYPROF_BIN",
+        path.display()
+    );
     path
 }
 

@@ -37,9 +37,9 @@ fn ask(path: PathBuf) -> Option<Python> {
 }
 
 fn default_paths() -> Vec<PathBuf> {
-    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from).unwrap_or_else(|| {
-        PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".pyenv")
-    });
+    let root = std::env::var_os("PYENV_ROOT")
+        .map(PathBuf::from)
+        .unwrap_or_else(|| PathBuf::from(std::env::var_os("HOME").unwrap_or_default()).join(".pyenv"));
     let mut paths = Vec::new();
     for entry in std::fs::read_dir(root.join("versions")).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
@@ -67,7 +67,10 @@ pub fn pythons() -> Vec<Python> {
             "CPython 3.{minor} (shared libpython) is missing: set PYPROF_PYTHONS or install it with pyenv"
         );
     }
-    assert!(pythons.iter().any(|python| python.is_static), "a static CPython is missing: apt-get install python3.11");
+    assert!(
+        pythons.iter().any(|python| python.is_static),
+        "a static CPython is missing: apt-get install python3.11"
+    );
     pythons
 }
 

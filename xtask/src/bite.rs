@@ -78,7 +78,12 @@ impl Bench {
         let file = self.tree.join(bug.file);
         let sound = fs::read_to_string(&file).with_context(|| format!("failed to read {}", bug.file))?;
         if sound.matches(bug.from).count() != 1 {
-            bail!("{}: the place to spoil is not there exactly once in {}:\n{}", bug.name, bug.file, bug.from);
+            bail!(
+                "{}: the place to spoil is not there exactly once in {}:\n{}",
+                bug.name,
+                bug.file,
+                bug.from
+            );
         }
         fs::write(&file, sound.replacen(bug.from, bug.to, 1))?;
         let red = self.try_test(bug);

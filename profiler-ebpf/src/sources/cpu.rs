@@ -64,6 +64,16 @@ pub fn pyprof_sample(ctx: PerfEventContext) -> u32 {
     let ip = if user { arch::instruction_pointer(regs) } else { 0 };
     let short_lived = if user { arch::short_lived(regs) } else { [0; 3] };
     let long_lived = if user { arch::long_lived(regs) } else { [0; 2] };
-    collect(&Event { source: SOURCE_CPU, now_ns, weight_ns, user, ip, short_lived, long_lived, tgid: ctx.tgid(), tid: ctx.pid() });
+    collect(&Event {
+        source: SOURCE_CPU,
+        now_ns,
+        weight_ns,
+        user,
+        ip,
+        short_lived,
+        long_lived,
+        tgid: ctx.tgid(),
+        tid: ctx.pid(),
+    });
     0
 }

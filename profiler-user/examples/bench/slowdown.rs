@@ -4,6 +4,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::Result;
+use profiler_user::bpf::HostTicks;
 
 use crate::figures::Figure;
 use crate::kernel_side::{Lab, Variant, drain};
@@ -22,16 +23,19 @@ pub fn slow_down(
     duration: Duration,
 ) -> Result<Vec<Figure>> {
     lab.follow(workload.pid())?;
+    let ticks: Vec<HostTicks> = variants
+        .iter()
+        .map(|variant| lab.bpf(*variant).host_ticks(frequency_hz))
+        .collect::<Result<_, _>>()?;
     let mut figures = vec![Figure::default(); variants.len()];
     let begin = Instant::now();
     let mut before = window(workload);
     while begin.elapsed() < duration {
-        for (variant, figure) in variants.iter().zip(&mut figures) {
-            let bpf = lab.bpf(*variant);
-            bpf.start(frequency_hz)?;
+        for ((variant, ticks), figure) in variants.iter().zip(&ticks).zip(&mut figures) {
+            ticks.let_go()?;
             let during = window(workload);
-            bpf.stop()?;
-            drain(bpf);
+            ticks.hold()?;
+            drain(lab.bpf(*variant));
             let after = window(workload);
             figure.push(100.0 * ((before + after) / 2.0 / during - 1.0));
             before = after;

@@ -153,9 +153,7 @@ const THREAD_POINTER: &[&str] = &["thread", "uw", "tp_value"];
 /// All kernel offsets that the programs need.
 pub fn kernel_offsets(btf: &[u8]) -> Result<KernelOffsets, BpfError> {
     let btf = Btf::parse(btf).ok_or(BpfError::Btf { what: "the file's format" })?;
-    let task = |path: &[&'static str]| {
-        btf.offset("task_struct", path).ok_or(BpfError::Btf { what: path[0] })
-    };
+    let task = |path: &[&'static str]| btf.offset("task_struct", path).ok_or(BpfError::Btf { what: path[0] });
     Ok(KernelOffsets {
         task_pid: task(&["pid"])?,
         task_tgid: task(&["tgid"])?,

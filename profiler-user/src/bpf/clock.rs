@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use aya::maps::{MapData, ProgramArray};
+use aya::programs::PerfEvent;
 use aya::programs::perf_event::{
     PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
 };
-use aya::programs::PerfEvent;
 
 use super::BpfError;
 
@@ -75,15 +75,12 @@ impl Clock {
 
     fn finish(&mut self, program: &mut PerfEvent, cpu: u32, attached: Attached) -> Result<(), BpfError> {
         self.finished.entry(cpu).or_default().expected += attached.expected(Instant::now());
-        program
-            .detach(attached.link)
-            .map_err(|source| BpfError::Program { name: "pyprof_tick", source })
+        program.detach(attached.link).map_err(|source| BpfError::Program { name: "pyprof_tick", source })
     }
 
     pub(super) fn follow_cpus(&mut self, program: &mut PerfEvent) -> Result<(), BpfError> {
         let online = aya::util::online_cpus().map_err(|(_, source)| BpfError::Cpus(source))?;
-        let gone: Vec<u32> =
-            self.attached.keys().copied().filter(|cpu| !online.contains(cpu)).collect();
+        let gone: Vec<u32> = self.attached.keys().copied().filter(|cpu| !online.contains(cpu)).collect();
         for cpu in gone {
             if let Some(attached) = self.attached.remove(&cpu) {
                 // The kernel took the event away with the CPU; only our reference is left to drop.

@@ -1,7 +1,8 @@
 //! What the benchmark needs and a capture does not: what the kernel says the programs cost, ticks for one thread only,
 //! and the counting program alone as the floor to compare with.
 
-use std::os::fd::OwnedFd;
+use std::io;
+use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
 
 use aya::programs::perf_event::{
     PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
@@ -26,6 +27,83 @@ pub fn enable_run_time() -> Result<RunTimeEnabled, BpfError> {
     match aya::sys::enable_stats(aya::sys::Stats::RunTime) {
         Ok(fd) => Ok(RunTimeEnabled(fd)),
         Err(error) => Err(BpfError::Stats(error.io_error)),
+    }
+}
+
+/// Ticks on every CPU as in a capture, which can be held and let go within microseconds: to attach and detach takes long
+/// enough for the machine to change meanwhile. Held at first.
+pub struct HostTicks(Vec<OwnedFd>);
+
+/// `struct perf_event_attr` as far as its first version goes (`include/uapi/linux/perf_event.h`, `PERF_ATTR_SIZE_VER0`).
+#[repr(C)]
+struct EventAttributes {
+    kind: u32,
+    size: u32,
+    config: u64,
+    sample_period: u64,
+    sample_type: u64,
+    read_format: u64,
+    flags: u64,
+    wakeup_events: u32,
+    breakpoint_type: u32,
+    config1: u64,
+}
+
+/// `PERF_TYPE_SOFTWARE`; `PERF_COUNT_SW_CPU_CLOCK` is 0, as are the other fields.
+const SOFTWARE: u32 = 1;
+/// `perf_event_attr.disabled`
+const DISABLED: u64 = 1;
+/// `PERF_FLAG_FD_CLOEXEC`
+const CLOSE_ON_EXEC: u64 = 1 << 3;
+/// `PERF_EVENT_IOC_ENABLE`, `_DISABLE` and `_SET_BPF`, as all architectures but alpha, mips, powerpc and sparc encode them.
+const ENABLE: u64 = 0x2400;
+const DISABLE: u64 = 0x2401;
+const SET_BPF: u64 = 0x4004_2408;
+
+const _: () = assert!(size_of::<EventAttributes>() == 64);
+
+/// Opens the event of one CPU with the program behind `program`.
+fn open_held(cpu: u32, period_ns: u64, program: i32) -> io::Result<OwnedFd> {
+    let attributes = EventAttributes {
+        kind: SOFTWARE,
+        size: size_of::<EventAttributes>() as u32,
+        config: 0,
+        sample_period: period_ns,
+        sample_type: 0,
+        read_format: 0,
+        flags: DISABLED,
+        wakeup_events: 0,
+        breakpoint_type: 0,
+        config1: 0,
+    };
+    // SAFETY: a valid structure of the size that it states; all processes (-1), one CPU, no group (-1).
+    let fd = unsafe {
+        libc::syscall(libc::SYS_perf_event_open, &raw const attributes, -1, cpu, -1, CLOSE_ON_EXEC)
+    };
+    if fd < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: just opened, and nobody else's.
+    let event = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    control(&event, SET_BPF, program)?;
+    Ok(event)
+}
+
+fn control(event: &OwnedFd, request: u64, argument: i32) -> io::Result<()> {
+    // SAFETY: requests that take a number; the descriptor is open.
+    if unsafe { libc::ioctl(event.as_raw_fd(), request as _, argument) } != 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+impl HostTicks {
+    pub fn let_go(&self) -> io::Result<()> {
+        self.0.iter().try_for_each(|event| control(event, ENABLE, 0))
+    }
+
+    pub fn hold(&self) -> io::Result<()> {
+        self.0.iter().try_for_each(|event| control(event, DISABLE, 0))
     }
 }
 
@@ -58,6 +136,14 @@ impl Bpf {
 
     pub fn stop_thread(&mut self, ticks: ThreadTicks) -> Result<(), BpfError> {
         tick(self)?.detach(ticks.0).map_err(failed)
+    }
+
+    /// Ticks on every CPU, for a benchmark that switches them quickly.
+    pub fn host_ticks(&mut self, frequency_hz: u32) -> Result<HostTicks, BpfError> {
+        let cpus = aya::util::online_cpus().map_err(|(_, source)| BpfError::Cpus(source))?;
+        let program = tick(self)?.fd().map_err(failed)?.as_fd().as_raw_fd();
+        let open = |cpu| open_held(cpu, period_ns(frequency_hz), program).map_err(BpfError::Stats);
+        cpus.into_iter().map(open).collect::<Result<_, _>>().map(HostTicks)
     }
 
     /// Leaves the counting program alone, for good: every tick then ends as `not_chained`.

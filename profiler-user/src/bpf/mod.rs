@@ -10,7 +10,7 @@ mod stats;
 mod tables;
 
 pub use clock::{Clock, CpuTicks};
-pub use cost::{RunTime, RunTimeEnabled, ThreadTicks, enable_run_time};
+pub use cost::{HostTicks, RunTime, RunTimeEnabled, ThreadTicks, enable_run_time};
 pub use load::{Bpf, LoadOptions};
 pub use rings::{Record, Rings};
 pub use stats::{Counters, Stats};
@@ -38,7 +38,7 @@ pub enum BpfError {
     LayoutsFull(u32),
     #[error("failed to read the programs' messages: {0}")]
     Log(#[from] aya_log::Error),
-    #[error("failed to have the kernel time BPF programs: {0}")]
+    #[error("failed to set up a measurement of BPF programs: {0}")]
     Stats(std::io::Error),
     #[error("failed to wait on a ring: {0}")]
     Ring(std::io::Error),

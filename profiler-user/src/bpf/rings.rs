@@ -56,7 +56,8 @@ pub fn parse(bytes: &[u8]) -> Option<Record<'_>> {
         }
         KIND_CODE => {
             let (code, rest) = split::<CodeEvent>(bytes)?;
-            let wanted = u64::from(code.name.bytes) + u64::from(code.file.bytes) + u64::from(code.lines_bytes);
+            let wanted =
+                u64::from(code.name.bytes) + u64::from(code.file.bytes) + u64::from(code.lines_bytes);
             (wanted <= rest.len() as u64).then_some(Record::Code(code, rest))
         }
         KIND_LINES => {
@@ -73,12 +74,7 @@ impl Rings {
             // SAFETY: the ring owns its map's descriptor, which stays open and the same until the ring is dropped.
             unsafe { AsyncFd::register(ring) }.map_err(|error| BpfError::Ring(error.into()))
         };
-        Ok(Rings {
-            lifecycle: watch(lifecycle)?,
-            samples: watch(samples)?,
-            early: None,
-            malformed: 0,
-        })
+        Ok(Rings { lifecycle: watch(lifecycle)?, samples: watch(samples)?, early: None, malformed: 0 })
     }
 
     /// Waits until a program asked for a reader.

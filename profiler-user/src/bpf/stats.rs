@@ -28,10 +28,8 @@ impl Stats {
     pub fn read(&self) -> Result<Counters, BpfError> {
         let mut counters = Counters { values: Vec::with_capacity(STATS_LEN as usize), ..Counters::default() };
         for index in 0..STATS_LEN {
-            let per_cpu = self
-                .map
-                .get(&index, 0)
-                .map_err(|source| BpfError::Map { name: "STATS", source })?;
+            let per_cpu =
+                self.map.get(&index, 0).map_err(|source| BpfError::Map { name: "STATS", source })?;
             counters.values.push(per_cpu.iter().copied().fold(0, u64::wrapping_add));
             if index == Stat::Delivered as u32 {
                 counters.delivered_per_cpu = per_cpu.to_vec();

@@ -83,8 +83,6 @@ impl Tables {
 
     /// Leaves a hint where a thread's state is; the kernel checks it on every use.
     pub fn hint(&mut self, thread: ThreadKey, state: u64) -> Result<(), BpfError> {
-        self.hints
-            .insert(Plain(thread), state, 0)
-            .map_err(|source| BpfError::Map { name: "HINTS", source })
+        self.hints.insert(Plain(thread), state, 0).map_err(|source| BpfError::Map { name: "HINTS", source })
     }
 }

@@ -2,12 +2,12 @@
 
 use std::collections::HashMap;
 
+use profiler_common::{CodeEvent, Frame, LinesEvent, Text};
 use pyunwind::host::code_object::{CodeObject, Parts, RawStr};
 use pyunwind::host::lines::LineTable;
 use pyunwind::layout::ABSENT;
 use pyunwind::step::INDEX_UNKNOWN;
 use pyunwind::{Addr, Layout, code};
-use profiler_common::{CodeEvent, Frame, LinesEvent, Text};
 
 use crate::process::ProcessMemory;
 use crate::profile::{FunctionId, LocationId, Profile};
@@ -155,8 +155,7 @@ impl Codes {
         match self.known.get_mut(&key) {
             Some(known) if known.function == function && known.lines.bytes.len() >= lines.bytes.len() => {}
             _ => {
-                self.known
-                    .insert(key, Code { function, lines, lines_total: total, places: HashMap::new() });
+                self.known.insert(key, Code { function, lines, lines_total: total, places: HashMap::new() });
             }
         }
     }

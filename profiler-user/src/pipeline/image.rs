@@ -14,7 +14,10 @@ use crate::profile::{ExecutableMapping, ProcessMeta, Profile, StackId};
 /// What runs in the image.
 pub enum State {
     /// Not known yet: looked at again at `next`.
-    Pending { next: Instant, tries: u32 },
+    Pending {
+        next: Instant,
+        tries: u32,
+    },
     Python(Box<PythonImage>),
     /// Not a Python, or one that cannot be unwound: its samples are not ours to keep.
     Other,

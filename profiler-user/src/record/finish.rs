@@ -114,8 +114,7 @@ pub fn write(
     }
     let missing_ns = account.counters.get(Stat::SampleRingFullNs);
     if !options.quiet {
-        let text =
-            report::summary(profiles, missing_ns, &meta.own_cost, directory.path(), terminal_width());
+        let text = report::summary(profiles, missing_ns, &meta.own_cost, directory.path(), terminal_width());
         eprint!("{text}");
     }
     let (failed, all) = (failures.len(), images.len() + 1);

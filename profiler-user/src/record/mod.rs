@@ -43,9 +43,10 @@ impl RecordError {
             RecordError::TargetGone(_) => Exit::TargetGone,
             RecordError::Unsupported { .. } => Exit::Unsupported,
             RecordError::NothingSampled(_) => Exit::NothingSampled,
-            RecordError::Bpf(_) | RecordError::Sink(_) | RecordError::Runtime(_) | RecordError::Files { .. } => {
-                Exit::Other
-            }
+            RecordError::Bpf(_)
+            | RecordError::Sink(_)
+            | RecordError::Runtime(_)
+            | RecordError::Files { .. } => Exit::Other,
         }
     }
 }

@@ -40,8 +40,11 @@ pub fn check(host: &Host) -> Result<(), RecordError> {
 fn missing(effective: u64) -> Vec<&'static str> {
     let has = |bit: u32| effective & (1 << bit) != 0;
     let admin = has(CAP_SYS_ADMIN);
-    let needed =
-        [("CAP_BPF", has(CAP_BPF) || admin), ("CAP_PERFMON", has(CAP_PERFMON) || admin), ("CAP_SYS_PTRACE", has(CAP_SYS_PTRACE))];
+    let needed = [
+        ("CAP_BPF", has(CAP_BPF) || admin),
+        ("CAP_PERFMON", has(CAP_PERFMON) || admin),
+        ("CAP_SYS_PTRACE", has(CAP_SYS_PTRACE)),
+    ];
     needed.iter().filter(|(_, has)| !has).map(|(name, _)| *name).collect()
 }
 

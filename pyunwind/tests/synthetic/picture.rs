@@ -22,6 +22,8 @@ pub(crate) struct Picture {
     pub(crate) reads: u32,
     /// The read that fails, counted from 0.
     pub(crate) fail_at: Option<u32>,
+    /// Whether the last read that failed was of a frame.
+    pub(crate) failed_frame: bool,
     loaded: Vec<u64>,
     window: Vec<u64>,
     window_start: u64,
@@ -57,6 +59,7 @@ impl Picture {
     fn read(&mut self, at: u64, bytes: u64) -> Result<Vec<u64>, Fault> {
         let number = self.reads;
         self.reads += 1;
+        self.failed_frame &= self.fail_at != Some(number);
         if self.fail_at == Some(number) || !at.is_multiple_of(8) {
             return Err(Fault);
         }
@@ -108,7 +111,7 @@ impl Memory for Picture {
             }
             self.window.clear();
         }
-        self.frame = self.read(at.0, len.into())?;
+        self.frame = self.read(at.0, len.into()).inspect_err(|_| self.failed_frame = true)?;
         Ok(())
     }
 
