@@ -7,6 +7,7 @@ pub mod event;
 pub mod limits;
 pub mod process;
 pub mod stats;
+pub mod tick;
 
 pub use config::KernelOffsets;
 pub use event::{CodeEvent, EventHeader, Frame, LinesEvent, ProcessEvent, SampleEvent, Text};

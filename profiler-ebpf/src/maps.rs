@@ -6,10 +6,11 @@ use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, Ring
 use profiler_common::config::{KernelOffsets, Settings};
 use profiler_common::limits::{MAX_LAYOUTS, MAX_PROCESSES, MAX_THREAD_HINTS, SEEN_SLOTS};
 use profiler_common::stats::STATS_LEN;
+use profiler_common::tick::Tick;
 use profiler_common::{ProcessRecord, Stat, ThreadKey};
 use pyunwind::{Layout, Outcome};
 
-use crate::scratch::{CodeScratch, Scratch, Tick};
+use crate::scratch::{CodeScratch, Scratch};
 
 #[unsafe(no_mangle)]
 pub static KERNEL: Global<KernelOffsets> = Global::new(KernelOffsets {

@@ -8,16 +8,6 @@ use pyunwind::thread::ThreadWalk;
 
 use crate::memory::UserMemory;
 
-/// What the counting program leaves for the sampling program on the same CPU.
-#[repr(C)]
-pub struct Tick {
-    pub last_ns: u64,
-    pub now_ns: u64,
-    pub weight_ns: u64,
-    /// Nominal time between two ticks, set by user space through the event's own period.
-    pub period_ns: u64,
-}
-
 /// A code object checked in this sample.
 #[repr(C)]
 #[derive(Clone, Copy)]

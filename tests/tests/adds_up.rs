@@ -194,8 +194,8 @@ fn three_to_one_shows_three_to_one() {
         let truth = spent[0] / (spent[0] + spent[1]);
         println!("{python}: {heavy}:{light} samples, {:.2} % against {:.2} %", 100.0 * shown, 100.0 * truth);
         let error = (truth * (1.0 - truth) / n).sqrt();
-        assert!((truth - 0.75).abs() < 0.01, "{python}: the target itself ran {truth}");
-        assert!((shown - 0.75).abs() <= 3.0 * error, "{python}: {shown} of {n} samples on heavy");
+        assert!((truth - 0.75).abs() < 0.02, "{python}: the target itself ran {truth}");
+        assert!((shown - truth).abs() <= 3.0 * error, "{python}: {shown} of {n} samples on heavy");
     }
 }
 

@@ -45,8 +45,8 @@ fn is_consistent(frame: &Frame, log: &HashMap<String, u64>) -> bool {
         && lines.contains(&frame.line)
 }
 
-/// The stacks that the program can have, the interpreter's own `Thread` and `input` machinery apart: a wrapper is called
-/// by `churn`, a function by its own wrapper on the wrapper's second line, and nothing else is called.
+/// The stacks that the program can have: a wrapper is called by `churn`, a function by its own wrapper on the wrapper's second
+/// line, and nothing else is called but `make`.
 fn is_possible(frames: &[Frame]) -> bool {
     let mut root_first = frames.iter().rev();
     if root_first.next().is_none_or(|frame| frame.name != "<module>") {
@@ -132,8 +132,8 @@ fn check(python: &Python, profile: &Profile, log: &[(String, u64)]) {
     assert!(unnamed * 100 <= all, "{python}: {unnamed} of {all} samples have an unnamed frame");
 }
 
-/// Nothing here is a matter of chance but `twice`: each of 600 addresses and more hosts three functions of five ticks each,
-/// so that missing half of them would take a broken sampler.
+/// Nothing here is a matter of chance but `twice`: 800 addresses and more host two functions or wrappers of three ticks each,
+/// so that missing 500 of them would take a broken sampler.
 #[test]
 fn no_function_is_shown_under_the_name_of_another() {
     let pythons = pythons();

@@ -4,49 +4,60 @@
 
 use aya_ebpf::EbpfContext;
 use aya_ebpf::helpers::{bpf_get_smp_processor_id, bpf_ktime_get_ns};
-use aya_ebpf::macros::perf_event;
-use aya_ebpf::programs::PerfEventContext;
+use aya_ebpf::macros::{perf_event, raw_tracepoint};
+use aya_ebpf::programs::{PerfEventContext, RawTracePointContext};
 use aya_log_ebpf::info;
 use profiler_common::Stat;
 use profiler_common::event::SOURCE_CPU;
-use profiler_common::limits::MAX_PERIODS_PER_TICK;
 
 use crate::arch;
 use crate::collect::{Event, collect};
 use crate::maps::{CHAIN, TICKS, add, count};
 
-/// Counts, takes the time since the previous tick on this CPU, and calls `pyprof_sample`.
+/// Counts, weighs the tick, and calls `pyprof_sample`.
 #[perf_event]
 pub fn pyprof_tick(ctx: PerfEventContext) -> u32 {
     count(Stat::Delivered);
     if let Some(tick) = TICKS.get_ptr_mut(0) {
-        // SAFETY: this CPU's own slot; no other program writes it.
+        // SAFETY: this CPU's own slot. `pyprof_idle` writes it too, but with interrupts off, and so in between ticks.
         let tick = unsafe { &mut *tick };
         // SAFETY: reads a clock.
-        let now = unsafe { bpf_ktime_get_ns() };
+        let now_ns = unsafe { bpf_ktime_get_ns() };
         // SAFETY: the context of a perf event program.
-        let period = unsafe { (*ctx.ctx).sample_period };
-        let elapsed = now.wrapping_sub(tick.last_ns);
-        // The first tick after attaching stands for one period.
-        let (weight, excess) = if tick.last_ns == 0 || tick.period_ns != period {
+        let period_ns = unsafe { (*ctx.ctx).sample_period };
+        if tick.period_ns != period_ns {
             // SAFETY: no arguments.
-            info!(&ctx, "CPU {} ticks every {} ns", unsafe { bpf_get_smp_processor_id() }, period);
-            (period, 0)
-        } else {
-            let most = period.wrapping_mul(MAX_PERIODS_PER_TICK);
-            if elapsed > most { (most, elapsed - most) } else { (elapsed, 0) }
-        };
-        if excess != 0 {
-            add(Stat::UnsampledNs, excess);
+            info!(&ctx, "CPU {} ticks every {} ns", unsafe { bpf_get_smp_processor_id() }, period_ns);
         }
-        tick.last_ns = now;
-        tick.now_ns = now;
-        tick.weight_ns = weight;
-        tick.period_ns = period;
+        // Each CPU's idle task has the id 0.
+        let excess_ns = tick.fire(now_ns, period_ns, ctx.pid() == 0);
+        if excess_ns != 0 {
+            add(Stat::UnsampledNs, excess_ns);
+        }
     }
     // SAFETY: both programs are perf event programs; on failure control comes back here.
     unsafe { CHAIN.tail_call(&ctx, 0) };
     count(Stat::NotChained);
+    0
+}
+
+/// `cpu_idle(unsigned int state, unsigned int cpu_id)` (`include/trace/events/power.h`): this CPU becomes idle, or ceases
+/// to be. Called with interrupts off (`drivers/cpuidle/cpuidle.c`, `kernel/sched/idle.c`).
+#[raw_tracepoint(tracepoint = "cpu_idle")]
+pub fn pyprof_idle(ctx: RawTracePointContext) -> i32 {
+    /// `state` at the end of idleness.
+    const PWR_EVENT_EXIT: u32 = u32::MAX;
+
+    let Some(tick) = TICKS.get_ptr_mut(0) else { return 0 };
+    // SAFETY: this CPU's own slot; see `pyprof_tick`.
+    let tick = unsafe { &mut *tick };
+    // SAFETY: reads a clock.
+    let now_ns = unsafe { bpf_ktime_get_ns() };
+    if ctx.arg::<u64>(0) as u32 == PWR_EVENT_EXIT {
+        tick.idle_ends(now_ns);
+    } else {
+        tick.idle_begins(now_ns);
+    }
     0
 }
 

@@ -29,8 +29,9 @@ impl log::Log for Stderr {
     fn flush(&self) {}
 }
 
-/// The programs that follow processes, by tracepoint.
-const LIFECYCLE: [(&str, &str); 3] = [
+/// The programs that follow processes and the idleness of CPUs, by tracepoint.
+const TRACEPOINTS: [(&str, &str); 4] = [
+    ("pyprof_idle", "cpu_idle"),
     ("pyprof_exec", "sched_process_exec"),
     ("pyprof_fork", "sched_process_fork"),
     ("pyprof_exit", "sched_process_exit"),
@@ -96,7 +97,7 @@ impl Bpf {
             .load(OBJECT)?;
         let log = if options.verbose { Some(EbpfLogger::init_with_logger(&mut ebpf, Stderr)?) } else { None };
 
-        for (name, tracepoint) in LIFECYCLE {
+        for (name, tracepoint) in TRACEPOINTS {
             let program: &mut RawTracePoint = ebpf
                 .program_mut(name)
                 .ok_or(BpfError::Missing { name })?

@@ -88,9 +88,9 @@ pub(super) const BUGS: [Bug; 12] = [
     },
     Bug {
         name: "a sample weighs the nominal period",
-        file: "profiler-ebpf/src/sources/cpu.rs",
-        from: "        tick.weight_ns = weight;",
-        to: "        tick.weight_ns = if weight == 0 { 0 } else { period };",
+        file: "profiler-common/src/tick.rs",
+        from: "            self.weight_ns = if used_ns > 0 { used_ns as u64 } else { 0 };",
+        to: "            self.weight_ns = if used_ns > 0 { period_ns } else { 0 };",
         proof: live("adds_up"),
     },
     Bug {
