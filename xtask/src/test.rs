@@ -37,14 +37,18 @@ pub(crate) fn command(options: Options) -> Result<()> {
 
     let filter = filter.as_slice();
     let mut host = workspace.cargo();
-    host.arg("test").args(HOST_CRATES.iter().flat_map(|name| ["--package", name])).args(filter);
+    host.args(["test", "--no-fail-fast"])
+        .args(HOST_CRATES.iter().flat_map(|name| ["--package", name]))
+        .args(filter);
     environment(&mut host, &workspace, &joined);
     run(&mut host).context("host tests failed")?;
 
     // Release, since the readers work through millions of samples; one thread, since the tests load two cores
     // by themselves and count on their share of the machine.
     let mut live = workspace.cargo();
-    live.args(["test", "--release", "--package", END_TO_END]).args(filter).args(["--", "--test-threads=1"]);
+    live.args(["test", "--no-fail-fast", "--release", "--package", END_TO_END])
+        .args(filter)
+        .args(["--", "--test-threads=1"]);
     environment(&mut live, &workspace, &joined);
     if !is_root() {
         live.env(runner_key(), "sudo -E");
