@@ -71,7 +71,7 @@ const QUICK: Plan = Plan {
     warm_slot: Duration::from_millis(60),
     cold_slot: Duration::from_millis(500),
     cold_rounds: 1,
-    windows: Duration::from_secs(2),
+    windows: Duration::from_secs(3),
     all_in: Duration::from_secs(3),
     attaches: 5,
     memory: Duration::from_secs(10),

@@ -9,7 +9,7 @@ use crate::Bench;
 use crate::figures::{Figure, grouped, table};
 use crate::kernel_side::{Sampled, Variant};
 use crate::product;
-use crate::slowdown::slow_down;
+use crate::slowdown::{SlowDown, slow_down};
 use crate::workload::{Heat, Kind, Workload};
 
 const DEPTHS: [u32; 5] = [5, 20, 60, 120, 250];
@@ -74,7 +74,9 @@ pub fn kernel(bench: &mut Bench, pythons: &[Python]) -> Result<String> {
          tail-called program is on its caller's account), divided by its runs. Ticks come only while the target runs.\n\
          Warm: {WARM_HZ} Hz and a leaf that counts. Cold: {COLD_HZ} Hz and a leaf that walks over 11 MB. *Empty \
          program*: the counting program alone. *Code churn*: the leaf is a new code object at each call, so that \
-         nearly every sample captures one.\n"
+         nearly every sample captures one.\n\
+         Frames of 3.10 lie on the heap, so that there *one read per frame* is the same code twice: what these rows differ \
+         by is the noise of the machine.\n"
     );
     for python in pythons {
         let head = format!("CPython {python}, frames:");
@@ -164,12 +166,17 @@ fn note(depth: u32, measured: &[Option<Sampled>]) -> String {
     out + "\n"
 }
 
+/// Fewer undisturbed windows give no figure.
+const LEAST_WINDOWS: usize = 20;
+
 /// Slow-down is measured at this depth.
 const USUAL_DEPTH: u32 = 20;
 
 pub fn slowdown(bench: &mut Bench, pythons: &[Python]) -> Result<String> {
     let mut rows = vec![
-        ["CPython", "99 Hz", "1 kHz", "1 kHz, empty program", "windows each"].map(str::to_owned).to_vec(),
+        ["CPython", "99 Hz", "1 kHz", "1 kHz, empty program", "windows used, left out"]
+            .map(str::to_owned)
+            .to_vec(),
     ];
     for python in pythons {
         let _quiet = bench.quiet()?;
@@ -179,18 +186,26 @@ pub fn slowdown(bench: &mut Bench, pythons: &[Python]) -> Result<String> {
         let seldom = slow_down(&mut bench.lab, &workload, &[Variant::Full], 99, duration)?;
         let often = slow_down(&mut bench.lab, &workload, &[Variant::Full, Variant::Empty], 1000, duration)?;
         let mut row = vec![python.to_string()];
-        for figure in seldom.iter().chain(&often) {
+        for slow_down in seldom.iter().chain(&often) {
+            let figure = &slow_down.percent;
+            if figure.len() < LEAST_WINDOWS {
+                row.push("too disturbed".into());
+                continue;
+            }
             let (low, high) = figure.median_range();
             row.push(format!("{:+.2} % ({low:+.2} to {high:+.2})", figure.median()));
         }
-        row.push(often[0].len().to_string());
+        let windows = |slow_down: &SlowDown| format!("{}, {}", slow_down.percent.len(), slow_down.disturbed);
+        row.push(seldom.iter().chain(&often).map(windows).collect::<Vec<_>>().join("; "));
         rows.push(row);
     }
     Ok(format!(
         "## What the target loses\n\n\
          {USUAL_DEPTH} frames, ticks on every CPU as in a capture. Windows of 30 ms without and with ticks follow each \
-         other, and each one is held against its two neighbours; a cell is the median, with the range that holds it \
-         with 95 % probability.\n\n{}",
+         other, and each one is held against its two neighbours; a cell is the median, with the range that would hold it \
+         with 95 % probability if windows were independent. They are not quite: neighbours share a window, and load on \
+         the other CPU shows here, too. A range that lies below zero is such a disturbance. Windows in which the target \
+         had to wait for its CPU are left out.\n\n{}",
         table(&rows)
     ))
 }

@@ -73,6 +73,13 @@ impl Workload {
         self.target.pid()
     }
 
+    /// How long it could have run and was not let (`/proc/PID/schedstat`, second field: `sched_info.run_delay`).
+    pub fn waited_ns(&self) -> Result<u64> {
+        let text = std::fs::read_to_string(format!("/proc/{}/schedstat", self.pid()))?;
+        let field = text.split_whitespace().nth(1).context("schedstat has no second field")?;
+        field.parse().context("failed to parse schedstat")
+    }
+
     pub fn done(&self) -> u64 {
         // SAFETY: mapped, aligned, and as long as `self`; only the other process writes it.
         unsafe { (*self.counter).load(Ordering::Relaxed) }

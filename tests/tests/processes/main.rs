@@ -170,7 +170,13 @@ fn verify(capture: &Capture, image: &Image) -> Result<(), String> {
         let wanted = cpu_ns * hz / 1_000_000_000;
         report += &format!(", {:.1} % of the CPU time", 100.0 * ns as f64 / cpu_ns as f64);
         ensure!(ns * 10 >= cpu_ns * 9 && ns * 10 <= cpu_ns * 11, "{ns} ns of {cpu_ns} ns: {entry}");
-        ensure!(samples * 10 >= wanted * 9, "{samples} samples of {wanted}: {entry}");
+        // A virtual machine that stands still for a moment loses ticks which nobody can deliver afterwards. The next tick
+        // weighs the time of the lost ones, so weights tell how many there were; more than a tenth is no such moment.
+        let lost = (ns * hz / 1_000_000_000).saturating_sub(samples).min(wanted / 10);
+        ensure!(
+            (samples + lost) * 10 >= wanted * 9,
+            "{samples} samples and {lost} lost of {wanted}: {entry}"
+        );
     }
     for (function, work_ns) in &image.work {
         let (_, seen_ns) = profile.cumulative(function);
