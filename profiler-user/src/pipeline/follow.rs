@@ -16,7 +16,7 @@ use crate::process::{FactsCache, Inspection, ProcessMemory, UNKNOWN, inspect, pr
 /// Scans of /proc at the start, each for what came while the one before it ran.
 const MAX_SCANS: usize = 8;
 /// How long after exec a process is looked at again, while the dynamic linker may still be mapping libraries.
-const RETRY_AFTER_MS: [u64; 9] = [1, 2, 3, 5, 10, 20, 50, 100, 250];
+const RETRY_AFTER_MS: [u64; 13] = [1, 2, 3, 5, 10, 20, 50, 100, 250, 500, 1000, 2000, 4000];
 /// Tries for a program that does not need libpython: it may be a launcher that loads one.
 const TRIES_UNEXPECTED: u32 = 4;
 /// The record of a dead process stays this long, so that the ticks of its exit still count.

@@ -37,6 +37,7 @@ const LEAST_BYTES: u64 = 4 << 20;
 enum End {
     Time,
     Signal,
+    Failure,
 }
 
 struct Session {
@@ -90,15 +91,26 @@ async fn run(options: &RecordOptions, host: Host) -> Result<(), RecordError> {
         }
     };
     let deadline = options.duration.map(|duration| session.started + duration);
+    // A failure in the middle ends the capture, but what was sampled before it is written.
+    let mut failure: Option<RecordError> = None;
     let end = loop {
-        let due = session.turn()?;
+        let due = match session.turn() {
+            Ok(due) => due,
+            Err(error) => {
+                failure = Some(error);
+                break End::Failure;
+            }
+        };
         let now = Instant::now();
         if deadline.is_some_and(|deadline| now >= deadline) {
             break End::Time;
         }
         let wake = [Some(now + POLL), due, deadline].into_iter().flatten().min().unwrap_or(now + POLL);
         tokio::select! {
-            ready = session.bpf.rings.readable() => ready?,
+            ready = session.bpf.rings.readable() => if let Err(error) = ready {
+                failure = Some(error.into());
+                break End::Failure;
+            },
             () = tokio::time::sleep_until(wake.into()) => {}
             _ = interrupt.recv() => break End::Signal,
             _ = terminate.recv() => break End::Signal,
@@ -106,7 +118,9 @@ async fn run(options: &RecordOptions, host: Host) -> Result<(), RecordError> {
     };
     session.end(end)?;
     let account = session.account()?;
-    finish::write(&session.ingest, &session.follower, &session.meta, &account, &directory, options)
+    let written =
+        finish::write(&session.ingest, &session.follower, &session.meta, &account, &directory, options);
+    failure.map_or(written, Err)
 }
 
 fn ring_bytes(options: &RecordOptions) -> u32 {

@@ -70,7 +70,7 @@ pub(super) const BUGS: [Bug; 12] = [
         file: "pyunwind/src/thread.rs",
         from: "            if own && state.runs_python(layout) {\n                self.best = state;",
         to: "            if own {\n                self.best = state;",
-        proof: host("step"),
+        proof: host("threads"),
     },
     Bug {
         name: "the first sample of a stack is dropped",
@@ -98,7 +98,7 @@ pub(super) const BUGS: [Bug; 12] = [
         file: "pyunwind/src/step.rs",
         from: "                walk.doubt = Doubt::Leaf;",
         to: "                walk.doubt = Doubt::None;",
-        proof: host("step"),
+        proof: host("cframes"),
     },
     Bug {
         name: "an entry frame of 3.11 is taken for a shim",
