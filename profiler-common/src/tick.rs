@@ -143,9 +143,9 @@ mod tests {
                     if at < until_interrupt {
                         continue;
                     }
-                    if host.interrupt_ns != 0 {
-                        // Timer interrupts have a phase of their own.
-                        until_interrupt = (at / host.interrupt_ns + 1) * host.interrupt_ns;
+                    // Timer interrupts have a phase of their own.
+                    if let Some(interrupts) = at.checked_div(host.interrupt_ns) {
+                        until_interrupt = (interrupts + 1) * host.interrupt_ns;
                     }
                     let late = at + random.below(20_000);
                     let excess = tick.fire(late.min(end), PERIOD_NS, idle);
