@@ -55,7 +55,10 @@ fn walk(dir: &Path, workspace: &Workspace, files: &mut Vec<PathBuf>) -> Result<(
     for entry in fs::read_dir(dir).with_context(|| format!("failed to list {}", dir.display()))? {
         let entry = entry?;
         let (path, name) = (entry.path(), entry.file_name().to_string_lossy().into_owned());
-        let skipped = path == workspace.target_dir || ["target", "dist"].contains(&name.as_str());
+        // As .gitignore has it: what was built, and captures that went to their default place.
+        let skipped = path == workspace.target_dir
+            || ["target", "dist"].contains(&name.as_str())
+            || name.starts_with("pyprof-");
         let kind = entry.file_type()?;
         if kind.is_dir() && !skipped && (!name.starts_with('.') || name == ".ci") {
             walk(&path, workspace, files)?;
