@@ -87,7 +87,7 @@ impl Bpf {
         // At level 0 the verifier removes the messages from the programs.
         let log_level = if options.verbose { log::LevelFilter::Info as u8 } else { 0 };
         let mut ebpf = EbpfLoader::new()
-            // No relocation against kernel types is made; parsing all of BTF for it would only cost memory.
+            // No relocation against kernel types is made.
             .btf(None)
             .override_global("KERNEL", &kernel, true)
             .override_global("SETTINGS", &settings, true)
