@@ -46,7 +46,7 @@ fn is_consistent(frame: &Frame, log: &HashMap<String, u64>) -> bool {
 }
 
 /// The stacks that the program can have: a wrapper is called by `churn`, a function by its own wrapper on the wrapper's second
-/// line, and nothing else is called but `make` and what `input()` calls.
+/// line, and nothing else is called but `make`.
 fn is_possible(frames: &[Frame]) -> bool {
     let mut root_first = frames.iter().rev();
     if root_first.next().is_none_or(|frame| frame.name != "<module>") {
@@ -55,8 +55,6 @@ fn is_possible(frames: &[Frame]) -> bool {
     let rest: Vec<&Frame> = root_first.collect();
     match rest.as_slice() {
         [] => true,
-        // `input()` has the interpreter's own codec decode the line.
-        [codec] if codec.file.ends_with("/codecs.py") => true,
         [churn, rest @ ..] if churn.name == "churn" => match rest {
             [] => true,
             // The module of the new functions is run by `make`.
