@@ -70,7 +70,19 @@ pub fn explain(error: BpfError) -> RecordError {
 
 #[cfg(test)]
 mod tests {
-    use super::{CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, missing};
+    use super::{CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, check, missing};
+    use crate::exit::Exit;
+    use crate::record::host::Host;
+
+    #[test]
+    fn an_old_kernel_is_refused_by_version_before_anything_else() {
+        for kernel in ["5.4", "4.19.0-27-amd64", "5.16.20"] {
+            let host = Host { name: "host".into(), kernel: kernel.into() };
+            let error = check(&host).expect_err(kernel);
+            assert_eq!(error.exit(), Exit::HostUnsupported);
+            assert_eq!(error.to_string(), format!("kernel {kernel}: needs 5.17"));
+        }
+    }
 
     #[test]
     fn every_missing_capability_is_named() {
