@@ -4,7 +4,7 @@
 //! small batches: the peak is a batch, not a second copy of the profile.
 
 use super::pprof_schema as schema;
-use crate::profile::{CaptureMeta, Location, Profile, Sample};
+use crate::profile::{CaptureMeta, Gil, Location, Profile, Sample};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hashbrown::HashMap;
@@ -131,6 +131,7 @@ struct LabelKeys {
     thread_name: i64,
     thread_generation: i64,
     pid: i64,
+    gil: i64,
 }
 
 impl LabelKeys {
@@ -140,6 +141,7 @@ impl LabelKeys {
             thread_name: strings.index("thread_name"),
             thread_generation: strings.index("thread_generation"),
             pid: strings.index("pid"),
+            gil: strings.index("gil"),
         }
     }
 }
@@ -165,6 +167,14 @@ fn encode_sample<'a>(
         }
     }
     label.push(number(keys.pid, pid));
+    let gil = match sample.gil {
+        Gil::Unknown => None,
+        Gil::Held => Some("held"),
+        Gil::NotHeld => Some("not held"),
+    };
+    if let Some(gil) = gil {
+        label.push(schema::Label { key: keys.gil, str: strings.index(gil), ..Default::default() });
+    }
     let locations = profile.stack_locations(sample.stack);
     schema::Sample {
         location_id: locations.map(|location| used.locations.id(location.index())).collect(),
