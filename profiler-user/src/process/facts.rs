@@ -6,6 +6,7 @@ use pyunwind::host::versions;
 
 use super::elf::{Elf, ElfError, Segment};
 use super::file::RegularFile;
+use super::legacy;
 use super::symbols::{Symbols, static_symbols};
 use super::version::{self, NAMES, Version};
 
@@ -63,7 +64,7 @@ fn runtime(elf: &Elf<'_>) -> Runtime {
         return classify(elf, &dynamic, symbol.vaddr);
     }
     if dynamic.has("_PyThreadState_Current") {
-        return Runtime::Unsupported(format!("CPython {}", version::without_runtime(elf, &dynamic)));
+        return before_runtime(elf, &dynamic);
     }
     // The section is cheaper to find than a symbol in `.symtab`, and stripping does not remove it.
     let section = elf.section(".PyRuntime").map(|section| section.vaddr);
@@ -72,7 +73,7 @@ fn runtime(elf: &Elf<'_>) -> Runtime {
         return classify(elf, &table, vaddr);
     }
     if table.has("_PyThreadState_Current") {
-        return Runtime::Unsupported(format!("CPython {}", version::without_runtime(elf, &table)));
+        return before_runtime(elf, &table);
     }
     // Programs have section headers unless somebody took them out on purpose, or a packer did.
     if elf.sections.is_empty()
@@ -117,6 +118,15 @@ fn classify(elf: &Elf<'_>, symbols: &Symbols<'_, '_>, runtime_vaddr: u64) -> Run
     };
     match versions::layout(version.minor) {
         Some(layout) => supported(version, layout),
+        None => Runtime::Unsupported(format!("CPython {version}")),
+    }
+}
+
+/// A CPython that has no `_PyRuntime` yet.
+fn before_runtime(elf: &Elf<'_>, symbols: &Symbols<'_, '_>) -> Runtime {
+    let version = version::without_runtime(elf, symbols);
+    match legacy::layout(elf, symbols, &version) {
+        Some((runtime_vaddr, layout)) => Runtime::CPython(CPython { version, layout, runtime_vaddr }),
         None => Runtime::Unsupported(format!("CPython {version}")),
     }
 }

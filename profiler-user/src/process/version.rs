@@ -15,6 +15,8 @@ pub(super) const NAMES: &[&str] = &[
     "_PyThreadState_Current",
     "PyInt_FromLong",
     "PyOS_FSPath",
+    "PyInterpreterState_Head",
+    "interp_head",
     SINCE[0].1,
     SINCE[1].1,
     SINCE[2].1,
