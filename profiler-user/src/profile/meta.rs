@@ -48,7 +48,7 @@ impl Labels {
             ("unit", unit),
         ]
         .into_iter()
-        .filter_map(|(key, value)| Some((key, value.as_deref()?)))
+        .filter_map(|(key, value)| Some((key, value.as_deref().filter(|value| !value.is_empty())?)))
     }
 }
 
