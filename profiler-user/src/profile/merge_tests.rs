@@ -24,17 +24,18 @@ fn every_process_is_in_one_group() {
         process(5, "cron", Some("checkout"), None),
         process(6, "gunicorn", None, Some("c1")),
     ];
-    let rows: [(MergeBy, &[(&str, &[usize])]); 3] = [
-        (MergeBy::Name, &[("gunicorn", &[0, 1, 3, 5]), ("checkout", &[2]), ("cron", &[4])]),
+    let rows = [
+        (MergeBy::Name, vec![("gunicorn", vec![0, 1, 3, 5]), ("checkout", vec![2]), ("cron", vec![4])]),
         // A process without a service goes by its name, into the same group if both are the same.
-        (MergeBy::Service, &[("checkout", &[0, 1, 2, 4]), ("gunicorn", &[3, 5])]),
-        (MergeBy::Container, &[("c1", &[0, 5]), ("c2", &[1]), ("host", &[2, 4]), ("host", &[3])]),
+        (MergeBy::Service, vec![("checkout", vec![0, 1, 2, 4]), ("gunicorn", vec![3, 5])]),
+        (
+            MergeBy::Container,
+            vec![("c1", vec![0, 5]), ("c2", vec![1]), ("host", vec![2, 4]), ("host", vec![3])],
+        ),
     ];
     for (by, expected) in rows {
-        let expected: Vec<Group> = expected
-            .iter()
-            .map(|(name, members)| Group { name: (*name).into(), members: members.to_vec() })
-            .collect();
+        let group = |(name, members): (&str, _)| Group { name: name.into(), members };
+        let expected: Vec<Group> = expected.into_iter().map(group).collect();
         assert_eq!(groups(&processes, by), expected, "{by:?}");
     }
     assert_eq!(groups(&[], MergeBy::Name), []);
@@ -79,10 +80,11 @@ fn profile(pid: u32, start: u64, executable: &str) -> Profile {
     profile
 }
 
-type Place = (String, u32, u64);
+/// Process, tid, generation, name of the thread; function, line and address of each place.
+type Key = (u32, u32, u32, String, Vec<(String, u32, u64)>);
 
 /// Samples by process, thread and places, with their totals: what a reader sees.
-fn seen(profile: &Profile, pids: &[u32]) -> BTreeMap<(u32, u32, u32, String, Vec<Place>), (u64, u64)> {
+fn seen(profile: &Profile, pids: &[u32]) -> BTreeMap<Key, (u64, u64)> {
     let mut seen = BTreeMap::new();
     for sample in profile.samples() {
         let thread = &profile.threads()[sample.thread.index()];
