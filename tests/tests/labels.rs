@@ -75,7 +75,8 @@ impl Container {
         let roots = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
         let root = roots.into_iter().find(|root| Path::new(root).join("cgroup.procs").exists());
         let mut path = PathBuf::from(root.expect("control groups are mounted"));
-        let mut container = Container { id: format!("{:064x}", std::process::id()), made: Vec::new() };
+        let mut container =
+            Container { id: format!("{:08x}", std::process::id()).repeat(8), made: Vec::new() };
         let top = format!("pyprof-labels-{}-{:p}", std::process::id(), &raw const container);
         for element in [top, format!("pod{POD}"), container.id.clone()] {
             path.push(element);
@@ -170,10 +171,16 @@ fn labels_are_in_every_output_and_survive_fork_and_exec() {
         let after = images.last().expect("it ran");
         assert_eq!(labels(&capture, after), map(&[("service", "after"), ("env", "dev")]), "{python}");
 
-        let shown = |text: &str| capture.stderr.lines().any(|line| line.contains(text));
-        assert!(shown("  checkout (labelled)  "), "{python}: {}", capture.stderr);
-        assert!(shown("  CONTAINER  "), "{python}: {}", capture.stderr);
-        assert!(shown(&format!("  inside (labelled)    {}  ", &container.id[..12])), "{}", capture.stderr);
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<String> = capture.stderr.lines().map(words).collect();
+        for row in [
+            "PID NAME CONTAINER PYTHON ".to_owned(),
+            format!("{} checkout (labelled) {} ", forker.pid(), python.version),
+            format!("{} inside (labelled) {} {} ", contained.pid(), &container.id[..12], python.version),
+            format!("{} labelled {} ", plain.pid(), python.version),
+        ] {
+            assert!(lines.iter().any(|line| line.starts_with(&row)), "{row:?}: {}", capture.stderr);
+        }
         let json = capture.json.to_string();
         assert!(!json.contains(SECRET) && !capture.stderr.contains(SECRET), "{python}: {json}");
         drop((contained, plain, late, forker, execer));
@@ -215,7 +222,7 @@ fn groups_share_a_profile_and_keep_their_pids() {
     ];
     for (by, groups) in rows {
         let mut args: Vec<String> =
-            ["-d", "1", "-F", "499", "--max-cpu", "400", "--merge-by", by].map(str::to_owned).to_vec();
+            ["-d", "2", "-F", "499", "--max-cpu", "400", "--merge-by", by].map(str::to_owned).to_vec();
         for pid in &pids {
             args.extend(["-p".to_owned(), pid.to_string()]);
         }
@@ -239,7 +246,6 @@ fn groups_share_a_profile_and_keep_their_pids() {
                 let process = capture.process(pids[*member] as u32);
                 assert_eq!(process["file"], *file, "{by}");
                 let count = |key: &str| process[key].as_u64().expect("a count");
-                assert!(count("samples") > 20, "{by}: {process}");
                 expected.insert(pids[*member], (count("samples"), count("cpu_ns")));
                 executables.insert(process["executable"].as_str().expect("a path").to_owned());
                 labels(&capture, process);
@@ -247,6 +253,8 @@ fn groups_share_a_profile_and_keep_their_pids() {
             assert_eq!(by_pid(&profile), expected, "{by} {file}");
             let all = expected.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
             let (spin, _) = profile.cumulative("spin");
+            // Whoever shares the CPUs with this test, there must be something to sum up.
+            assert!(all.0 > 20 * members.len() as u64, "{by} {file}: {all:?}");
             assert!(spin * 100 >= all.0 * 99, "{by} {file}: {spin} of {all:?}: {:?}", profile.stacks());
             // Another reader finds the same, and every executable.
             assert_eq!(go::top(&[], &path).values().map(|(flat, _)| flat).sum::<u64>(), all.1, "{by} {file}");
