@@ -4,7 +4,7 @@ use bytemuck::{Pod, Zeroable};
 
 use crate::process::ProcessKey;
 
-pub const VERSION: u16 = 1;
+pub const VERSION: u16 = 2;
 
 pub const KIND_SAMPLE: u16 = 1;
 pub const KIND_CODE: u16 = 2;
@@ -18,6 +18,13 @@ pub const SOURCE_CPU: u8 = 0;
 
 /// `SampleEvent.flags`: the thread was in the kernel.
 pub const IN_KERNEL: u8 = 1;
+/// `SampleEvent.flags`: the runtime tells who holds the GIL.
+pub const GIL_KNOWN: u8 = 2;
+/// `SampleEvent.flags`: the thread holds the GIL.
+pub const GIL_HELD: u8 = 4;
+
+/// `SampleEvent.collector`: the garbage collector does not run.
+pub const NO_COLLECTOR: u16 = u16::MAX;
 
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, Pod, Zeroable)]
@@ -53,7 +60,10 @@ pub struct SampleEvent {
     pub outcome: u8,
     pub source: u8,
     pub flags: u8,
-    pub reserved: [u8; 3],
+    pub reserved: u8,
+    /// How many frames, from the leaf on, the garbage collector has called: it stands between them and the frame in
+    /// which it was triggered. [`NO_COLLECTOR`] when it does not run.
+    pub collector: u16,
     /// `task_struct.comm`
     pub comm: [u8; 16],
 }

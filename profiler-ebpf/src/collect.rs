@@ -3,12 +3,12 @@
 use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_loop};
 use core::ffi::c_void;
-use profiler_common::event::{IN_KERNEL, KIND_SAMPLE, VERSION};
+use profiler_common::event::{GIL_HELD, GIL_KNOWN, IN_KERNEL, KIND_SAMPLE, NO_COLLECTOR, VERSION};
 use profiler_common::limits::{HINT_AFTER_STEPS, MAX_THREAD_STEPS, MAX_WALK_STEPS};
 use profiler_common::process::{EXEC_ID_ANY, FLAG_MANY_THREADS, FLAG_STARTED, PROCESS_PYTHON, START_NS_ANY};
 use profiler_common::{Frame, ProcessKey, ProcessRecord, SampleEvent, Stat, ThreadKey};
 use pyunwind::step::{Progress, Walk};
-use pyunwind::thread::{ThreadState, ThreadWalk, WalkStep, revisit};
+use pyunwind::thread::{ThreadState, ThreadWalk, WalkStep, collects, current, holds_gil, revisit};
 use pyunwind::{Addr, Layout, Outcome};
 
 use crate::bound::below_1024;
@@ -80,11 +80,13 @@ pub fn collect(event: &Event) {
     sink.depth = 0;
     sink.hash = 0;
     sink.new_codes = 0;
+    sink.collector = u32::from(NO_COLLECTOR);
     sink.sequence = sink.sequence.wrapping_add(1);
     sink.salt =
         mix(mix(key.start_ns, u64::from(key.tgid)), (u64::from(key.exec_id) << 32) | u64::from(record.epoch));
     scratch.memory.reset();
     scratch.thread_pointer = thread_pointer;
+    scratch.flags = 0;
 
     let outcome = unwind(scratch, record, &key, event, task.has_memory(&kernel));
 
@@ -99,7 +101,8 @@ pub fn collect(event: &Event) {
     // SAFETY: no arguments.
     sample.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
     sample.user_ip = if event.user { event.ip } else { user_instruction_pointer() };
-    sample.flags = if event.user { 0 } else { IN_KERNEL };
+    sample.flags = scratch.flags | if event.user { 0 } else { IN_KERNEL };
+    sample.collector = scratch.sink.collector as u16;
     sample.stack_hash = scratch.sink.hash;
     sample.tid = event.tid;
     // SAFETY: no arguments.
@@ -147,14 +150,30 @@ fn unwind(
         Err(outcome) => return outcome,
     };
     record.flags |= FLAG_STARTED;
+    let mut triggered = None;
+    if let Some(held) = holds_gil(&mut scratch.memory, layout, &thread) {
+        scratch.flags = GIL_KNOWN | if held { GIL_HELD } else { 0 };
+        if held {
+            triggered = collects(&mut scratch.memory, layout, &thread);
+        }
+    }
     if !thread.runs_python(layout) {
         return Outcome::Native;
     }
     let mut outcome = Outcome::Torn;
     if let Ok(walk) = Walk::begin(&mut scratch.memory, layout, &thread) {
         let [first, second] = event.long_lived;
-        scratch.walk = walk.held_by(&thread, [Addr(first), Addr(second)]);
+        let walk = walk.held_by(&thread, [Addr(first), Addr(second)]);
+        scratch.walk = match triggered {
+            Some(frame) => walk.collected_in(frame),
+            None => walk,
+        };
         outcome = walk_frames(scratch, layout);
+        if let Some(Addr::NULL) = triggered {
+            // Nothing tells more than that the collector runs: what it has called cannot be told from its callers.
+            scratch.sink.collector = 0;
+            scratch.sink.hash = mix(scratch.sink.hash, 0);
+        }
     }
     if outcome as u8 == Outcome::Torn as u8 {
         outcome = retry(scratch, layout, &thread, event);
@@ -245,8 +264,21 @@ fn find_thread(
     record: &mut ProcessRecord,
     layout: &Layout,
 ) -> Result<ThreadState, Outcome> {
+    if let Ok(Some(thread)) =
+        current(&mut scratch.memory, layout, Addr(record.runtime), scratch.thread_pointer)
+    {
+        return Ok(thread);
+    }
     let hint = ThreadKey { thread_pointer: scratch.thread_pointer, tgid: record.key.tgid, reserved: 0 };
-    if record.flags & FLAG_MANY_THREADS != 0 {
+    match ThreadWalk::begin(&mut scratch.memory, layout, Addr(record.runtime)) {
+        Ok(Some(walk)) => scratch.threads = walk,
+        Ok(None) if record.flags & FLAG_STARTED != 0 => return Err(Outcome::Native),
+        // The runtime's own memory is mapped lazily: until the dynamic linker has touched it there is nothing there.
+        Ok(None) => return Err(Outcome::Starting),
+        Err(_) if record.flags & FLAG_STARTED == 0 => return Err(Outcome::Starting),
+        Err(_) => return Err(Outcome::Unreadable),
+    }
+    if record.flags & FLAG_MANY_THREADS != 0 && !scratch.threads.is_nested() {
         // SAFETY: the map is an LRU hash; the value is copied at once.
         if let Some(address) = unsafe { HINTS.get(hint) } {
             let address = Addr(*address);
@@ -255,14 +287,6 @@ fn find_thread(
                 return Ok(thread);
             }
         }
-    }
-    match ThreadWalk::begin(&mut scratch.memory, layout, Addr(record.runtime)) {
-        Ok(Some(walk)) => scratch.threads = walk,
-        Ok(None) if record.flags & FLAG_STARTED != 0 => return Err(Outcome::Native),
-        // The runtime's own memory is mapped lazily: until the dynamic linker has touched it there is nothing there.
-        Ok(None) => return Err(Outcome::Starting),
-        Err(_) if record.flags & FLAG_STARTED == 0 => return Err(Outcome::Starting),
-        Err(_) => return Err(Outcome::Unreadable),
     }
     scratch.result = RUNNING;
     scratch.steps = 0;
@@ -286,6 +310,7 @@ fn find_thread(
         }
         SEARCH_END if best.address.is_null() => Err(Outcome::Native),
         SEARCH_END => Ok(best),
+        RUNNING if best.runs_python(layout) => Ok(best),
         SEARCH_FAULT => Err(Outcome::Unreadable),
         _ => {
             // User space walks the rest of the list and leaves hints.

@@ -16,7 +16,8 @@ pub struct Checked {
     pub sequence: u32,
     pub identity: u32,
     pub phantom: u32,
-    pub reserved: u32,
+    pub copy: u32,
+    pub start: u64,
 }
 
 /// A code object that user space does not have yet.
@@ -44,7 +45,8 @@ pub struct SinkState {
     /// Mixed into the tags of code objects: process and epoch.
     pub salt: u64,
     pub new_codes: u32,
-    pub reserved: u32,
+    /// `SampleEvent.collector`
+    pub collector: u32,
     pub new: [NewCode; MAX_NEW_CODES],
     pub cache: [Checked; CODE_CACHE_SLOTS],
 }
@@ -60,6 +62,8 @@ pub struct Scratch {
     /// `collect::Search` of the thread walk, `pyunwind::Outcome` of the frame walk.
     pub result: u32,
     pub steps: u32,
+    /// `SampleEvent.flags`, as far as the thread state tells.
+    pub flags: u8,
 }
 
 const _: () = assert!(size_of::<Scratch>() <= 32 << 10);

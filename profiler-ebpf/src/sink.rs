@@ -9,6 +9,8 @@ use crate::maps::{SEEN, count};
 use crate::scratch::{Checked, NewCode, Sample, SinkState};
 
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
+/// Goes into the hash of a stack where the collector stands.
+const COLLECTOR: u64 = 0x6763;
 
 #[inline(always)]
 pub fn mix(state: u64, value: u64) -> u64 {
@@ -44,6 +46,12 @@ impl FrameSink for Sink<'_> {
     }
 
     #[inline(always)]
+    fn collector(&mut self) {
+        self.state.collector = self.state.depth;
+        self.state.hash = mix(self.state.hash, COLLECTOR);
+    }
+
+    #[inline(always)]
     fn clear(&mut self) {
         self.state.depth = 0;
         self.state.hash = 0;
@@ -54,7 +62,12 @@ impl FrameSink for Sink<'_> {
     fn recall(&self, code: Addr) -> Option<CodeCheck> {
         let checked = &self.state.cache[slot(code)];
         if checked.code == code.0 && checked.sequence == self.state.sequence {
-            Some(CodeCheck { identity: checked.identity, phantom: checked.phantom != 0 })
+            Some(CodeCheck {
+                identity: checked.identity,
+                phantom: checked.phantom != 0,
+                copy: checked.copy,
+                start: Addr(checked.start),
+            })
         } else {
             None
         }
@@ -67,6 +80,8 @@ impl FrameSink for Sink<'_> {
         checked.sequence = self.state.sequence;
         checked.identity = check.identity;
         checked.phantom = u32::from(check.phantom);
+        checked.copy = check.copy;
+        checked.start = check.start.0;
         if check.phantom {
             return;
         }

@@ -14,6 +14,9 @@ pub struct CodeCheck {
     pub identity: u32,
     /// The interpreter's own `_Py_InitCleanup` (`Python/specialize.c`, 3.13+): a frame that no program wrote.
     pub phantom: bool,
+    /// Which copy of the bytecode the frame ran for which the object was looked at, and where that begins.
+    pub copy: u32,
+    pub start: Addr,
 }
 
 const MIX: u64 = 0x9e37_79b9_7f4a_7c15;
@@ -30,9 +33,20 @@ pub(crate) fn field_u32(memory: &impl Memory, offset: u32) -> u32 {
     (memory.field(offset & !7) >> ((offset & 4) * 8)) as u32
 }
 
-/// Reads what identifies the code object at `code`.
+/// Where a copy of the bytecode begins. Copy 0 is the code object's own; each further thread of a free-threaded build
+/// specializes a copy of its own (`Include/cpython/code.h`, `_PyCodeArray`: the number of entries, then the entries).
 #[inline(always)]
-pub fn check(memory: &mut impl Memory, layout: &Layout, code: Addr) -> Result<CodeCheck, Fault> {
+pub fn instructions(memory: &mut impl Memory, layout: &Layout, code: Addr, copy: u32) -> Result<Addr, Fault> {
+    if layout.code_tlbc == ABSENT || copy == 0 {
+        return Ok(code.offset(u64::from(layout.code_instructions)));
+    }
+    let copies = Addr(memory.word(code.offset(u64::from(layout.code_tlbc)))?);
+    Ok(Addr(memory.word(copies.offset(8 + 8 * u64::from(copy)))?))
+}
+
+/// Reads what identifies the code object at `code`, and where the copy of its bytecode begins that a frame runs.
+#[inline(always)]
+pub fn check(memory: &mut impl Memory, layout: &Layout, code: Addr, copy: u32) -> Result<CodeCheck, Fault> {
     if code.is_null() || !code.is_aligned() {
         return Err(Fault);
     }
@@ -56,5 +70,7 @@ pub fn check(memory: &mut impl Memory, layout: &Layout, code: Addr) -> Result<Co
         let version = field_u32(memory, u32::from(layout.code_version).wrapping_sub(start));
         state = mix(state, u64::from(version));
     }
-    Ok(CodeCheck { identity: (state ^ (state >> 32)) as u32, phantom: first_line == 0 && name == filename })
+    let start = instructions(memory, layout, code, copy)?;
+    let phantom = first_line == 0 && name == filename;
+    Ok(CodeCheck { identity: (state ^ (state >> 32)) as u32, phantom, copy, start })
 }

@@ -6,6 +6,8 @@ use bytemuck::{Pod, Zeroable};
 
 /// The offset of a field that the build lacks.
 pub const ABSENT: u16 = u16::MAX;
+/// The same for an offset into the larger states.
+pub const ABSENT_32: u32 = u32::MAX;
 
 /// `frame_kind`: heap objects linked by `f_back` (3.10 and older, `Include/frameobject.h`).
 pub const FRAME_HEAP: u8 = 0;
@@ -29,6 +31,17 @@ pub const LINES_PEP657: u8 = 2;
 /// `shim_owner` of builds without shim frames.
 pub const NO_SHIM: u8 = u8::MAX;
 
+/// `gil`: nothing tells who holds it, or there is none.
+pub const GIL_UNKNOWN: u8 = 0;
+/// `gil`: `gilstate.tstate_current` of the runtime is the thread state that holds it (3.11 and older).
+pub const GIL_CURRENT: u8 = 1;
+/// `gil`: the interpreter points to a `struct _gil_runtime_state` with `last_holder` and `locked` (3.12).
+pub const GIL_STATE: u8 = 2;
+/// `gil`: a bit of `PyThreadState._status` (3.13).
+pub const GIL_STATUS_BIT: u8 = 3;
+/// `gil`: the `int` behind `PyThreadState._status` (3.14+).
+pub const GIL_FLAG: u8 = 4;
+
 #[repr(C)]
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug, Pod, Zeroable)]
 pub struct Layout {
@@ -38,6 +51,15 @@ pub struct Layout {
     pub interpreter_next: u32,
     /// `PyInterpreterState.tstate_head` / `.threads.head`
     pub interpreter_threads_head: u32,
+    /// From the runtime to the pointer to the thread state that holds the GIL, for [`GIL_CURRENT`]. Before 3.7 both are
+    /// variables of their own, in any order.
+    pub runtime_current: i32,
+    /// `PyInterpreterState.ceval.gil`, for [`GIL_STATE`].
+    pub interpreter_gil: u32,
+    /// `PyInterpreterState.gc.collecting` (3.13+): whether the collector runs, in a build with a GIL.
+    pub interpreter_gc_collecting: u32,
+    /// `PyInterpreterState.gc.frame` (3.15+): the frame in which the collection was triggered.
+    pub interpreter_gc_frame: u32,
     /// `sizeof` what must be read of a `PyThreadState` to reach every `thread_` field (multiple of 8, at most 512).
     pub thread_span: u16,
     pub thread_next: u16,
@@ -53,6 +75,8 @@ pub struct Layout {
     pub cframe_current: u16,
     /// `_PyCFrame.previous` (3.11, 3.12).
     pub cframe_previous: u16,
+    /// `struct _gil_runtime_state.last_holder`, with `locked` 8 bytes on, for [`GIL_STATE`].
+    pub gil_holder: u16,
     /// First byte of a frame that the walk needs (multiple of 8).
     pub frame_start: u16,
     /// How many bytes from `frame_start` on (multiple of 8, at most 128).
@@ -65,6 +89,8 @@ pub struct Layout {
     pub frame_owner: u16,
     /// `is_entry`, one byte (3.11 only).
     pub frame_is_entry: u16,
+    /// `tlbc_index`, 32 bit (free-threaded 3.14+): which copy of the bytecode the frame runs.
+    pub frame_tlbc_index: u16,
     /// First byte of a code object that identity needs (multiple of 8).
     pub code_start: u16,
     /// How many bytes from `code_start` on (multiple of 8, at most 256).
@@ -81,6 +107,8 @@ pub struct Layout {
     pub code_firsttraceable: u16,
     /// `co_code_adaptive` (3.11+).
     pub code_instructions: u16,
+    /// `co_tlbc` (free-threaded 3.14+): copies of the bytecode, one per thread that needs one.
+    pub code_tlbc: u16,
     /// `PyVarObject.ob_size` of `bytes`.
     pub bytes_size: u16,
     pub bytes_data: u16,
@@ -101,7 +129,11 @@ pub struct Layout {
     pub line_table: u8,
     /// Minor version of CPython 3 (diagnosis only; nothing branches on it in the kernel).
     pub minor: u8,
+    /// Low bits of `frame_code` that are no part of the address (3.14+, `Include/internal/pycore_stackref.h`).
+    pub frame_code_tag: u8,
+    /// How to tell who holds the GIL: `GIL_*`.
+    pub gil: u8,
     pub reserved: [u8; 3],
 }
 
-const _: () = assert!(size_of::<Layout>().is_multiple_of(4) && size_of::<Layout>() <= 128);
+const _: () = assert!(size_of::<Layout>().is_multiple_of(4) && size_of::<Layout>() <= 160);

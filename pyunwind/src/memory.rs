@@ -31,6 +31,9 @@ pub trait FrameSink {
     /// Takes a Python frame; `false` when there is no room left.
     fn push(&mut self, code: Addr, check: CodeCheck, index: i32) -> bool;
 
+    /// The frame that comes next is the one in which the garbage collector, which runs now, was triggered.
+    fn collector(&mut self);
+
     /// Forgets every frame pushed so far: they belonged to a chain that turned out not to be the thread's.
     fn clear(&mut self);
 

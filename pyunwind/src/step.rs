@@ -64,6 +64,8 @@ pub struct Walk {
     unreadable: bool,
     /// Whether the frame read last can be the root of a stack.
     can_be_root: bool,
+    /// The frame in which the collection that runs was triggered, if that is known.
+    collector: Addr,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -105,6 +107,12 @@ impl Walk {
     pub fn held_by(self, thread: &ThreadState, registers: [Addr; 2]) -> Walk {
         let [first, second] = registers;
         Walk { unvouched: first != thread.leaf && second != thread.leaf, ..self }
+    }
+
+    /// Has the frame marked in which the running collection was triggered (3.15+, `gc.frame`).
+    #[inline(always)]
+    pub fn collected_in(self, frame: Addr) -> Walk {
+        Walk { collector: frame, ..self }
     }
 
     /// Starts over from what may be the running frame, found elsewhere than in the topmost cframe: the interpreter
@@ -279,9 +287,13 @@ impl Walk {
             self.next = back;
             return Ok(Verdict::Go(Progress::More));
         }
-        let code = Addr(word(memory, layout.frame_code));
+        let code = Addr(word(memory, layout.frame_code) & !u64::from(layout.frame_code_tag));
         let instr = word(memory, layout.frame_instr);
-        let index = index(layout, code, instr);
+        let mut index = index(layout, code, instr);
+        let mut copy = 0;
+        if layout.frame_tlbc_index != ABSENT {
+            copy = (word(memory, layout.frame_tlbc_index) >> ((layout.frame_tlbc_index & 7) * 8)) as u32;
+        }
         if self.unvouched {
             self.unvouched = false;
             if self.doubt == Doubt::Leaf && index == NOT_BEGUN {
@@ -291,7 +303,7 @@ impl Walk {
         }
         let check = match sink.recall(code) {
             Some(check) => check,
-            None => match code::check(memory, layout, code) {
+            None => match code::check(memory, layout, code, copy) {
                 Ok(check) => {
                     sink.remember(code, check);
                     check
@@ -305,6 +317,18 @@ impl Walk {
             },
         };
         self.next = back;
+        if layout.frame_tlbc_index != ABSENT {
+            // A generator that another thread ran before has that thread's copy until it is resumed.
+            let start = if check.copy == copy {
+                check.start
+            } else {
+                code::instructions(memory, layout, code, copy)?
+            };
+            index = units(start, instr);
+        }
+        if at == self.collector {
+            sink.collector();
+        }
         if !check.phantom && !sink.push(code, check, index) {
             return Ok(Verdict::Go(Progress::Done(Outcome::Truncated)));
         }
@@ -322,7 +346,12 @@ fn index(layout: &Layout, code: Addr, instr: u64) -> i32 {
     if layout.instr_unit == INSTR_UNITS {
         return (instr >> ((layout.frame_instr & 7) * 8)) as i32;
     }
-    let start = code.offset(u64::from(layout.code_instructions));
+    units(code.offset(u64::from(layout.code_instructions)), instr)
+}
+
+/// The instruction that a pointer stands at, in code units from where the bytecode begins.
+#[inline(always)]
+fn units(start: Addr, instr: u64) -> i32 {
     let units = (instr.wrapping_sub(start.0) as i64) >> 1;
     if (-1..i64::from(INDEX_UNKNOWN)).contains(&units) { units as i32 } else { INDEX_UNKNOWN }
 }

@@ -4,13 +4,14 @@
 //! states has new threads at its head. While a thread is being created its state carries the creator's id
 //! (`Modules/_threadmodule.c`, `thread_PyThread_start_new_thread`), so of several matches the one with frames wins.
 
-use crate::code::field_u32;
-use crate::layout::ABSENT;
+use crate::layout::{ABSENT, ABSENT_32, GIL_CURRENT, GIL_FLAG, GIL_STATE, GIL_STATUS_BIT};
 use crate::{Addr, Fault, Layout, Memory};
 
 /// `PyThreadState._status.bound_gilstate` (3.12+, `Include/cpython/pystate.h`): this is the thread's own state, not one
 /// of a subinterpreter that the thread also runs.
-const BOUND_GILSTATE: u32 = 1 << 3;
+const BOUND_GILSTATE: u64 = 1 << 3;
+/// `PyThreadState._status.holds_gil` (3.13; an `int` of its own behind `_status` from 3.14 on).
+const HOLDS_GIL: u64 = 1 << 5;
 
 /// What the walk needs of one thread state, read in one go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -22,6 +23,11 @@ pub struct ThreadState {
     pub leaf: Addr,
     pub datastack_top: Addr,
     pub datastack_limit: Addr,
+    pub interpreter: Addr,
+    /// The word with `_status` (3.12+).
+    status: u64,
+    /// Found as the one that holds the GIL.
+    current: bool,
 }
 
 /// `sizeof(PyThreadState)` is at most this on the versions with cframes.
@@ -49,6 +55,8 @@ pub struct ThreadWalk {
     interpreter: Addr,
     next: Addr,
     best: ThreadState,
+    /// A thread may run several interpreters, one inside the other, and only the C stack tells which runs now.
+    nested: bool,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -72,8 +80,12 @@ fn examine(
         return Ok(None);
     }
     let frame = Addr(memory.field(u32::from(layout.thread_frame)));
-    let own = layout.thread_status == ABSENT
-        || field_u32(memory, u32::from(layout.thread_status)) & BOUND_GILSTATE != 0;
+    let mut status = BOUND_GILSTATE;
+    if layout.thread_status != ABSENT {
+        status = memory.field(u32::from(layout.thread_status));
+    }
+    let own = status & BOUND_GILSTATE != 0;
+    let interpreter = Addr(memory.field(u32::from(layout.thread_interp)));
     let (mut top, mut limit) = (Addr::NULL, Addr::NULL);
     if layout.thread_datastack_top != ABSENT {
         top = Addr(memory.field(u32::from(layout.thread_datastack_top)));
@@ -84,7 +96,74 @@ fn examine(
     } else {
         Addr(memory.word(frame.offset(u64::from(layout.cframe_current)))?)
     };
-    Ok(Some((ThreadState { address, frame, leaf, datastack_top: top, datastack_limit: limit }, own)))
+    let state = ThreadState {
+        address,
+        frame,
+        leaf,
+        datastack_top: top,
+        datastack_limit: limit,
+        interpreter,
+        status,
+        current: false,
+    };
+    Ok(Some((state, own)))
+}
+
+/// The thread state that holds the GIL, if that is this thread's and the runtime says so (3.11 and older). It is the one
+/// that runs even where the thread has states in several interpreters, and it takes no walk to find.
+#[inline(always)]
+pub fn current(
+    memory: &mut impl Memory,
+    layout: &Layout,
+    runtime: Addr,
+    thread_pointer: u64,
+) -> Result<Option<ThreadState>, Fault> {
+    if layout.gil != GIL_CURRENT {
+        return Ok(None);
+    }
+    let address = Addr(memory.word(runtime.offset(i64::from(layout.runtime_current) as u64))?);
+    if address.is_null() || !address.is_aligned() {
+        return Ok(None);
+    }
+    memory.load(address, u32::from(layout.thread_span))?;
+    Ok(match examine(memory, layout, address, thread_pointer)? {
+        Some((state, _)) if state.runs_python(layout) => Some(ThreadState { current: true, ..state }),
+        _ => None,
+    })
+}
+
+/// Whether the thread holds the GIL; `None` where the runtime does not tell.
+#[inline(always)]
+pub fn holds_gil(memory: &mut impl Memory, layout: &Layout, state: &ThreadState) -> Option<bool> {
+    match layout.gil {
+        GIL_CURRENT => Some(state.current),
+        GIL_STATE => {
+            let gil = memory.word(state.interpreter.offset(u64::from(layout.interpreter_gil))).ok()?;
+            memory.load(Addr(gil).offset(u64::from(layout.gil_holder)), 16).ok()?;
+            // `last_holder` stays when the GIL is let go; `locked` is an int.
+            Some(memory.field(0) == state.address.0 && memory.field(8) as u32 == 1)
+        }
+        GIL_STATUS_BIT => Some(state.status & HOLDS_GIL != 0),
+        GIL_FLAG => Some(state.status >> 32 != 0),
+        _ => None,
+    }
+}
+
+/// Whether the garbage collector runs in the thread's interpreter, and the frame in which it was triggered where that is
+/// known, else NULL. Ask only for the thread that holds the GIL: a finalizer may let go of it.
+#[inline(always)]
+pub fn collects(memory: &mut impl Memory, layout: &Layout, state: &ThreadState) -> Option<Addr> {
+    if layout.interpreter_gc_collecting == ABSENT_32 {
+        return None;
+    }
+    let at = state.interpreter.offset(u64::from(layout.interpreter_gc_collecting));
+    if memory.word(at).ok()? as u32 == 0 {
+        return None;
+    }
+    if layout.interpreter_gc_frame == ABSENT_32 {
+        return Some(Addr::NULL);
+    }
+    memory.word(state.interpreter.offset(u64::from(layout.interpreter_gc_frame))).ok().map(Addr)
 }
 
 /// Looks at a thread state that was the thread's before. Everything is checked again: the memory may have been freed
@@ -100,12 +179,15 @@ pub fn revisit(
         return Err(Fault);
     }
     memory.load(address, u32::from(layout.thread_span))?;
-    // `prev` stands right before `next` in every version; the neighbour must still point back.
+    // `prev` stands right before `next` from 3.4 on; the neighbour must still point back.
     let previous = Addr(memory.field(u32::from(layout.thread_next).wrapping_sub(8)));
     let interpreter = Addr(memory.field(u32::from(layout.thread_interp)));
     let Some((state, own)) = examine(memory, layout, address, thread_pointer)? else { return Ok(None) };
     if !own || !state.runs_python(layout) {
         return Ok(None);
+    }
+    if layout.thread_next == 0 {
+        return Ok(Some(state));
     }
     let back = if previous.is_null() {
         interpreter.offset(u64::from(layout.interpreter_threads_head))
@@ -134,7 +216,17 @@ impl ThreadWalk {
         if next.is_null() && memory.word(interpreter.offset(u64::from(layout.interpreter_next)))? == 0 {
             return Ok(None);
         }
-        Ok(Some(ThreadWalk { interpreter, next, best: ThreadState::default() }))
+        // From 3.12 on a thread state says whether it is the one that runs.
+        let nested = layout.cframe_current != ABSENT
+            && layout.thread_status == ABSENT
+            && memory.word(interpreter.offset(u64::from(layout.interpreter_next)))? != 0;
+        Ok(Some(ThreadWalk { interpreter, next, best: ThreadState::default(), nested }))
+    }
+
+    /// Whether only a walk to the end tells which of several thread states runs: no hint can.
+    #[inline(always)]
+    pub fn is_nested(&self) -> bool {
+        self.nested
     }
 
     /// Looks at one thread state. The caller bounds the number of steps.
@@ -166,8 +258,12 @@ impl ThreadWalk {
         self.next = Addr(memory.field(u32::from(layout.thread_next)));
         if let Some((state, own)) = examine(memory, layout, address, thread_pointer)? {
             if own && state.runs_python(layout) {
-                self.best = state;
-                return Ok(WalkStep::Found);
+                // 3.11: stacks grow down, so the innermost interpreter has the lowest cframe. Older frames are no part
+                // of the C stack; the newest interpreter, which comes first, is the likeliest.
+                if !self.nested || !self.best.runs_python(layout) || state.frame < self.best.frame {
+                    self.best = state;
+                }
+                return Ok(if self.nested { WalkStep::More } else { WalkStep::Found });
             }
             if !self.best.runs_python(layout) {
                 self.best = state;

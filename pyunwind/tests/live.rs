@@ -94,6 +94,8 @@ impl FrameSink for Stack {
         room
     }
 
+    fn collector(&mut self) {}
+
     fn clear(&mut self) {
         self.0.clear();
     }

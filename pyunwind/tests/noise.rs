@@ -171,7 +171,7 @@ fn noise_ends_within_bounds_on_every_layout() {
             }
 
             let at = Addr(noise.word());
-            let _ = code::check(&mut memory, &layout, at);
+            let _ = code::check(&mut memory, &layout, at, 1);
             memory.reads = 0;
             if let Ok(object) = CodeObject::read(&mut memory, &layout, at) {
                 seen.codes += 1;

@@ -292,7 +292,7 @@ fn an_identity_changes_with_all_that_tells_code_objects_apart() {
         let mut world = World::new(layout);
         let code = world.code('a');
         let identity = |world: &mut World| {
-            pyunwind::code::check(&mut world.memory, &layout, pyunwind::Addr(code)).unwrap().identity
+            pyunwind::code::check(&mut world.memory, &layout, pyunwind::Addr(code), 0).unwrap().identity
         };
         let mut seen = vec![identity(&mut world)];
         let other_name = {
@@ -344,7 +344,8 @@ fn a_code_object_is_checked_once_per_sample() {
         assert!(world.memory.reads <= frames + 10, "3.{}: {} reads", layout.minor, world.memory.reads);
     }
     let mut sink = Stack::default();
-    let check = pyunwind::code::CodeCheck { identity: 1, phantom: false };
+    let check =
+        pyunwind::code::CodeCheck { identity: 1, phantom: false, copy: 0, start: pyunwind::Addr::NULL };
     sink.remember(pyunwind::Addr(8), check);
     assert_eq!(sink.recall(pyunwind::Addr(8)), Some(check));
 }

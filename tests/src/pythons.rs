@@ -59,7 +59,7 @@ pub fn pythons() -> Vec<Python> {
         None => default_paths(),
     };
     let mut pythons: Vec<Python> =
-        paths.into_iter().filter_map(ask).filter(|python| REQUIRED.contains(&python.minor)).collect();
+        paths.into_iter().filter_map(ask).filter(|python| python.minor >= 6).collect();
     pythons.sort_by_key(|python| (python.minor, python.is_static));
     for minor in REQUIRED {
         assert!(

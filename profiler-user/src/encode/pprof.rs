@@ -4,7 +4,7 @@
 //! small batches: the peak is a batch, not a second copy of the profile.
 
 use super::pprof_schema as schema;
-use crate::profile::{CaptureMeta, ExecutableMapping, Location, ProcessMeta, Profile, Sample};
+use crate::profile::{CaptureMeta, ExecutableMapping, Gil, Location, ProcessMeta, Profile, Sample};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hashbrown::HashMap;
@@ -142,6 +142,7 @@ struct LabelKeys {
     thread_id: i64,
     thread_name: i64,
     thread_generation: i64,
+    gil: i64,
 }
 
 impl LabelKeys {
@@ -150,6 +151,7 @@ impl LabelKeys {
             thread_id: strings.index("thread_id"),
             thread_name: strings.index("thread_name"),
             thread_generation: strings.index("thread_generation"),
+            gil: strings.index("gil"),
         }
     }
 }
@@ -185,6 +187,14 @@ fn encode_sample<'a>(
             label.push(number(keys.thread_generation, thread.generation.into()));
         }
         label.extend_from_slice(constant.get(thread.process as usize).map_or(&[], Vec::as_slice));
+    }
+    let gil = match sample.gil {
+        Gil::Unknown => None,
+        Gil::Held => Some("held"),
+        Gil::NotHeld => Some("not held"),
+    };
+    if let Some(gil) = gil {
+        label.push(schema::Label { key: keys.gil, str: strings.index(gil), ..Default::default() });
     }
     let locations = profile.stack_locations(sample.stack);
     schema::Sample {

@@ -117,7 +117,7 @@ impl Codes {
         key: CodeKey,
     ) -> bool {
         let same = |memory: &mut ProcessMemory| {
-            code::check(memory, layout, Addr(key.code)).is_ok_and(|check| check.identity == key.identity)
+            code::check(memory, layout, Addr(key.code), 0).is_ok_and(|check| check.identity == key.identity)
         };
         if !same(memory) {
             return false;

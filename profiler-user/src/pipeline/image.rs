@@ -9,7 +9,7 @@ use pyunwind::Outcome;
 
 use super::codes::Codes;
 use crate::process::{Identity, PythonImage};
-use crate::profile::{ExecutableMapping, Labels, ProcessMeta, Profile, StackId};
+use crate::profile::{ExecutableMapping, Gil, Labels, ProcessMeta, Profile, StackId};
 
 /// What runs in the image.
 pub enum State {
@@ -29,6 +29,9 @@ pub struct Waiting {
     pub thread_start_ns: u64,
     pub frames: Vec<Frame>,
     pub outcome: Outcome,
+    pub gil: Gil,
+    /// `SampleEvent.collector`
+    pub collector: u16,
     pub weight_ns: u64,
     pub stack_hash: u64,
 }

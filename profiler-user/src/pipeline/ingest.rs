@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use profiler_common::event::IN_KERNEL;
+use profiler_common::event::{GIL_HELD, GIL_KNOWN, IN_KERNEL, NO_COLLECTOR};
 use profiler_common::{Frame, ProcessKey, SampleEvent};
 use pyunwind::Outcome;
 
@@ -10,7 +10,7 @@ use super::codes::CodeKey;
 use super::image::{Image, State, Waiting};
 use crate::bpf::Record;
 use crate::process::ProcessMemory;
-use crate::profile::{LocationId, Profile, StackId};
+use crate::profile::{Gil, LocationId, Profile, StackId};
 
 /// Samples of one image that may wait for code objects.
 const MAX_WAITING: usize = 4096;
@@ -148,14 +148,15 @@ impl Ingest {
         }
         let thread = image.profile.thread(sample.tid, sample.thread_start_ns);
         image.profile.name_thread(thread, comm(&sample.comm));
+        let gil = gil(sample.flags);
         if outcome == Outcome::Native && frames.is_empty() {
             let in_kernel = sample.flags & IN_KERNEL != 0;
             let stack = native(&mut image.profile, sample.user_ip, in_kernel);
-            image.profile.add(thread, stack, outcome, sample.weight_ns);
+            image.profile.add_with_gil(thread, stack, gil, outcome, sample.weight_ns);
             return new;
         }
         if let Some(stack) = image.stacks.get(&(sample.stack_hash, outcome as u8)) {
-            image.profile.add(thread, *stack, outcome, sample.weight_ns);
+            image.profile.add_with_gil(thread, *stack, gil, outcome, sample.weight_ns);
             return new;
         }
         let waiting = Waiting {
@@ -163,6 +164,8 @@ impl Ingest {
             thread_start_ns: sample.thread_start_ns,
             frames: frames.to_vec(),
             outcome,
+            gil,
+            collector: sample.collector,
             weight_ns: sample.weight_ns,
             stack_hash: sample.stack_hash,
         };
@@ -268,6 +271,11 @@ fn place(image: &mut Image, waiting: Waiting, asked: &mut u64) -> Option<Waiting
     }
     let mut locations: Vec<LocationId> = Vec::with_capacity(waiting.frames.len() + 1);
     locations.extend(waiting.frames.iter().filter_map(|frame| codes.place(profile, frame)));
+    if waiting.collector != NO_COLLECTOR {
+        let function = profile.function(COLLECTOR, "", 0);
+        let location = profile.location(function, 0, 0);
+        locations.insert(usize::from(waiting.collector).min(locations.len()), location);
+    }
     if let Some(name) = marker(waiting.outcome) {
         let function = profile.function(name, "", 0);
         locations.push(profile.location(function, 0, 0));
@@ -275,8 +283,19 @@ fn place(image: &mut Image, waiting: Waiting, asked: &mut u64) -> Option<Waiting
     let stack = profile.stack(&locations);
     stacks.insert((waiting.stack_hash, waiting.outcome as u8), stack);
     let thread = profile.thread(waiting.tid, waiting.thread_start_ns);
-    profile.add(thread, stack, waiting.outcome, waiting.weight_ns);
+    profile.add_with_gil(thread, stack, waiting.gil, waiting.outcome, waiting.weight_ns);
     None
+}
+
+/// The frame between what triggered a garbage collection and what that has called.
+const COLLECTOR: &str = "<gc>";
+
+const fn gil(flags: u8) -> Gil {
+    match (flags & GIL_KNOWN != 0, flags & GIL_HELD != 0) {
+        (false, _) => Gil::Unknown,
+        (true, true) => Gil::Held,
+        (true, false) => Gil::NotHeld,
+    }
 }
 
 /// The frame that stands at the root of a stack which is not all there.

@@ -106,11 +106,11 @@ fn classify(elf: &Elf<'_>, symbols: &Symbols<'_, '_>, runtime_vaddr: u64) -> Run
         let version = Version::from_hex(hex);
         let reason = match debug_offsets::parse(&table) {
             Ok(layout) => return supported(version, layout),
-            _ if free_threaded => return Runtime::Unsupported(format!("free-threaded CPython {version}")),
-            Err(DebugOffsetsError::UnknownVersion(_) | DebugOffsetsError::PreRelease(_)) => String::new(),
+            Err(DebugOffsetsError::UnknownVersion(_)) => String::new(),
             Err(error) => format!(" ({error})"),
         };
-        return Runtime::Unsupported(format!("CPython {version}{reason}"));
+        let kind = if free_threaded { "free-threaded " } else { "" };
+        return Runtime::Unsupported(format!("{kind}CPython {version}{reason}"));
     }
     let Some(version) = version::with_runtime(elf, symbols) else {
         return Runtime::Unsupported("CPython 3 of unknown version (stripped)".to_owned());

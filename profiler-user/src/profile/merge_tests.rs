@@ -1,6 +1,6 @@
 //! Nothing is gained or lost in a merge, and nothing of one process becomes another's.
 
-use super::super::{ExecutableMapping, Labels, Location};
+use super::super::{ExecutableMapping, Gil, Labels, Location};
 use super::*;
 use pyunwind::Outcome;
 use std::collections::BTreeMap;
@@ -72,16 +72,17 @@ fn profile(pid: u32, start: u64, executable: &str) -> Profile {
         let thread = profile.thread(tid, start_ns);
         profile.name_thread(thread, &format!("t{tid}"));
         let stack = profile.stack(stack);
-        for _ in 0..pid {
-            profile.add(thread, stack, outcome, u64::from(pid) * 1000);
+        for number in 0..pid {
+            let gil = [Gil::Held, Gil::NotHeld, Gil::Unknown][number as usize % 3];
+            profile.add_with_gil(thread, stack, gil, outcome, u64::from(pid) * 1000);
         }
     }
     profile.add_dropped(7);
     profile
 }
 
-/// Process, tid, generation, name of the thread; function, line and address of each place.
-type Key = (u32, u32, u32, String, Vec<(String, u32, u64)>);
+/// Process, tid, generation, name of the thread, its GIL; function, line and address of each place.
+type Key = (u32, u32, u32, String, String, Vec<(String, u32, u64)>);
 
 /// Samples by process, thread and places, with their totals: what a reader sees.
 fn seen(profile: &Profile, pids: &[u32]) -> BTreeMap<Key, (u64, u64)> {
@@ -93,7 +94,14 @@ fn seen(profile: &Profile, pids: &[u32]) -> BTreeMap<Key, (u64, u64)> {
             (profile.string(profile.functions()[function.index()].name).to_owned(), line, address)
         });
         let pid = pids[thread.process as usize];
-        let key = (pid, thread.tid, thread.generation, thread.name.clone(), places.collect());
+        let key = (
+            pid,
+            thread.tid,
+            thread.generation,
+            thread.name.clone(),
+            format!("{:?}", sample.gil),
+            places.collect(),
+        );
         let sum = seen.insert(key, (sample.total.samples, sample.total.weight_ns));
         assert_eq!(sum, None, "no sample is there twice");
     }
@@ -154,6 +162,9 @@ fn executables_stay_apart_and_one_executable_is_one_wherever_it_is_loaded() {
             }
         }
         addresses.retain(|address| *address != 0);
+        // Once for each state of the GIL.
+        addresses.sort_unstable();
+        addresses.dedup();
         assert_eq!(addresses, [*inside, 0x7f00_0000_0000], "process {}", profile.process().pid);
     }
 }

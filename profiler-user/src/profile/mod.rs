@@ -81,11 +81,22 @@ impl Total {
     }
 }
 
-/// All samples of one thread with one stack.
+/// Whether a thread held the GIL.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub enum Gil {
+    /// The runtime does not tell, or has none.
+    #[default]
+    Unknown,
+    Held,
+    NotHeld,
+}
+
+/// All samples of one thread with one stack, with or without the GIL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     pub thread: ThreadId,
     pub stack: StackId,
+    pub gil: Gil,
     pub total: Total,
 }
 
@@ -101,7 +112,7 @@ pub struct Profile {
     locations: Interner<Location>,
     stacks: StackTree,
     threads: Threads,
-    sample_keys: Interner<(ThreadId, StackId)>,
+    sample_keys: Interner<(ThreadId, StackId, Gil)>,
     /// Beside `sample_keys`, by the same index.
     totals: Vec<Total>,
     /// Beside `Outcome::ALL`, by the same index.
@@ -181,7 +192,19 @@ impl Profile {
 
     /// Count one sample. Its outcome is counted with it, so that outcomes always add up to samples.
     pub fn add(&mut self, thread: ThreadId, stack: StackId, outcome: Outcome, weight_ns: u64) {
-        let (index, new) = self.sample_keys.intern((thread, stack));
+        self.add_with_gil(thread, stack, Gil::Unknown, outcome, weight_ns);
+    }
+
+    /// The same, for a runtime that tells who holds the GIL.
+    pub fn add_with_gil(
+        &mut self,
+        thread: ThreadId,
+        stack: StackId,
+        gil: Gil,
+        outcome: Outcome,
+        weight_ns: u64,
+    ) {
+        let (index, new) = self.sample_keys.intern((thread, stack, gil));
         if new {
             self.totals.push(Total::default());
         }
@@ -225,7 +248,7 @@ impl Profile {
 
     pub fn samples(&self) -> impl ExactSizeIterator<Item = Sample> + '_ {
         let keys = self.sample_keys.items().iter();
-        keys.zip(&self.totals).map(|(&(thread, stack), &total)| Sample { thread, stack, total })
+        keys.zip(&self.totals).map(|(&(thread, stack, gil), &total)| Sample { thread, stack, gil, total })
     }
 
     pub fn outcome(&self, outcome: Outcome) -> Total {
@@ -300,7 +323,7 @@ mod tests {
         profile.add_dropped(5);
         let samples: Vec<Sample> = profile.samples().collect();
         let total = Total { samples: Outcome::ALL.len() as u64, weight_ns: u64::MAX };
-        assert_eq!(samples, [Sample { thread, stack, total }]);
+        assert_eq!(samples, [Sample { thread, stack, gil: Gil::Unknown, total }]);
         assert_eq!(profile.total(), total);
         assert_eq!(profile.lost().samples, 5);
     }

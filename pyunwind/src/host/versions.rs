@@ -1,13 +1,39 @@
-//! Layouts of CPython 3.8-3.12, GIL builds, 64 bit. From 3.13 on the target carries its own (`debug_offsets`).
+//! Layouts of CPython 3.6-3.12, GIL builds, 64 bit. From 3.13 on the target carries its own (`debug_offsets`).
 //!
-//! Sources, per version: `Include/internal/pycore_runtime.h` (3.8: `pycore_pystate.h`), `pycore_interp.h`,
+//! Sources, per version: `Include/internal/pycore_runtime.h` (3.8: `pycore_pystate.h`; 3.7: `pystate.h`), `pycore_interp.h`,
 //! `Include/cpython/pystate.h`, `Include/frameobject.h` (3.11+: `Include/internal/pycore_frame.h`),
 //! `Include/cpython/code.h`, `Include/cpython/unicodeobject.h`, `Include/cpython/bytesobject.h`. Each offset was
 //! printed by `offsetof` from the installed headers of that version and is checked again by tests on live interpreters.
 
 use crate::layout::{
-    ABSENT, FRAME_DATASTACK, FRAME_HEAP, INSTR_BYTES, INSTR_POINTER, INSTR_UNITS, LINES_LNOTAB, LINES_PEP626,
-    LINES_PEP657, Layout, NO_SHIM,
+    ABSENT, ABSENT_32, FRAME_DATASTACK, FRAME_HEAP, GIL_CURRENT, GIL_STATE, INSTR_BYTES, INSTR_POINTER,
+    INSTR_UNITS, LINES_LNOTAB, LINES_PEP626, LINES_PEP657, Layout, NO_SHIM,
+};
+
+/// CPython 3.6 has no `_PyRuntime`: the layout starts at the variable `interp_head` (`Python/pystate.c`). Where
+/// `_PyThreadState_Current` is from there depends on the build.
+const V3_6: Layout = Layout {
+    runtime_interpreters_head: 0,
+    runtime_current: 0,
+    thread_span: 160,
+    thread_thread_id: 152,
+    frame_span: 104,
+    frame_instr: 120,
+    minor: 6,
+    ..V3_7
+};
+
+/// CPython 3.7: code objects without `co_posonlyargcount`.
+const V3_7: Layout = Layout {
+    runtime_interpreters_head: 24,
+    runtime_current: 1480,
+    code_start: 32,
+    code_firstlineno: 36,
+    code_filename: 96,
+    code_name: 104,
+    code_linetable: 112,
+    minor: 7,
+    ..V3_8
 };
 
 /// CPython 3.8: frames are heap objects, `f_lasti` counts bytes.
@@ -15,6 +41,10 @@ const V3_8: Layout = Layout {
     runtime_interpreters_head: 32,
     interpreter_next: 0,
     interpreter_threads_head: 8,
+    runtime_current: 1368,
+    interpreter_gil: ABSENT_32,
+    interpreter_gc_collecting: ABSENT_32,
+    interpreter_gc_frame: ABSENT_32,
     thread_span: 184,
     thread_next: 8,
     thread_interp: 16,
@@ -24,6 +54,7 @@ const V3_8: Layout = Layout {
     thread_datastack_top: ABSENT,
     cframe_current: ABSENT,
     cframe_previous: ABSENT,
+    gil_holder: ABSENT,
     frame_start: 24,
     frame_span: 88,
     frame_code: 32,
@@ -31,6 +62,7 @@ const V3_8: Layout = Layout {
     frame_instr: 104,
     frame_owner: ABSENT,
     frame_is_entry: ABSENT,
+    frame_tlbc_index: ABSENT,
     code_start: 40,
     code_span: 88,
     code_firstlineno: 40,
@@ -41,6 +73,7 @@ const V3_8: Layout = Layout {
     code_version: ABSENT,
     code_firsttraceable: ABSENT,
     code_instructions: ABSENT,
+    code_tlbc: ABSENT,
     bytes_size: 16,
     bytes_data: 32,
     str_length: 16,
@@ -54,13 +87,16 @@ const V3_8: Layout = Layout {
     shim_owner: NO_SHIM,
     line_table: LINES_LNOTAB,
     minor: 8,
+    frame_code_tag: 0,
+    gil: GIL_CURRENT,
     reserved: [0; 3],
 };
 
-const V3_9: Layout = Layout { minor: 9, ..V3_8 };
+const V3_9: Layout = Layout { runtime_current: 568, minor: 9, ..V3_8 };
 
 /// CPython 3.10: `f_lasti` counts code units and moved to 96; PEP 626 line tables.
 const V3_10: Layout = Layout {
+    runtime_current: 568,
     frame_span: 80,
     frame_instr: 96,
     instr_unit: INSTR_UNITS,
@@ -72,6 +108,7 @@ const V3_10: Layout = Layout {
 /// CPython 3.11: frames in data-stack chunks, reached through `cframe`; `is_entry`, but no shim frames.
 const V3_11: Layout = Layout {
     runtime_interpreters_head: 40,
+    runtime_current: 576,
     interpreter_next: 0,
     interpreter_threads_head: 16,
     thread_span: 320,
@@ -110,6 +147,9 @@ const V3_11: Layout = Layout {
 /// CPython 3.12: shim frames on the C stack mark each hop from C into Python; smaller `str`.
 const V3_12: Layout = Layout {
     interpreter_threads_head: 72,
+    interpreter_gil: 384,
+    gil_holder: 8,
+    gil: GIL_STATE,
     thread_span: 256,
     thread_thread_id: 136,
     thread_status: 24,
@@ -138,6 +178,8 @@ const V3_12: Layout = Layout {
 /// The layout of CPython 3.`minor`, where a table describes it.
 pub const fn layout(minor: u8) -> Option<Layout> {
     match minor {
+        6 => Some(V3_6),
+        7 => Some(V3_7),
         8 => Some(V3_8),
         9 => Some(V3_9),
         10 => Some(V3_10),

@@ -367,6 +367,8 @@ fn name(code: u64) -> char {
 #[derive(Default)]
 pub(crate) struct Stack {
     pub(crate) frames: Vec<(Addr, CodeCheck, i32)>,
+    /// How many frames the collector has called, if it was met.
+    pub(crate) triggered_under: Option<usize>,
     known: std::collections::HashMap<u64, CodeCheck>,
 }
 
@@ -377,6 +379,10 @@ impl FrameSink for Stack {
             self.frames.push((code, check, index));
         }
         room
+    }
+
+    fn collector(&mut self) {
+        self.triggered_under = Some(self.frames.len());
     }
 
     fn clear(&mut self) {

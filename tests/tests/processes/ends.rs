@@ -11,10 +11,10 @@ fn a_process_that_is_killed_while_sampled() {
         "killed",
         |_| None,
         |python, _| {
-            let (pid, _, cpu_ns) = run(python_command(python, &path), Some(300));
-            let version = python.version.clone();
-            let cpu_ns = Some(cpu_ns);
-            vec![Image { pid, number: 1, name: "killed", version, cpu_ns, work: Vec::new() }]
+            let (pid, mut said, cpu_ns) = run(python_command(python, &path), Some(1000));
+            said.0.insert("work".into(), (pid, 0));
+            let image = said.image("work", "killed", python);
+            vec![Image { cpu_ns: Some(cpu_ns), work: Vec::new(), ..image }]
         },
     );
 }
@@ -36,7 +36,8 @@ os._exit(0)
         |_| None,
         |python, _| {
             let (_, said, cpu_ns) = run(python_command(python, &path), None);
-            vec![Image { cpu_ns: Some(cpu_ns), ..said.image("work", "exits", python) }]
+            // The threads take the GIL, and go on, between the last look at the clock and the exit.
+            vec![Image { cpu_ns: Some(cpu_ns), goes_on: true, ..said.image("work", "exits", python) }]
         },
     );
 }
@@ -49,7 +50,7 @@ def work():
     while open('/proc/self/stat').read().rpartition(')')[2].split()[0] != 'Z':
         time.sleep(0.001)
     BEGIN
-    say('work', burn(300))
+    say('work', burn(1000))
     os._exit(0)
 
 libc = ctypes.CDLL('libc.so.6')

@@ -26,9 +26,9 @@ def from_thread():
 /// The first image, started before the capture or during it, execs into another version.
 fn check_exec(scenario: &str, early: bool, call: &str) {
     let begin = if early { "go()\n" } else { "say('before', 0)\n" };
-    let first = format!("{EXEC}{begin}say('first', burn(200))\nsay('until', now())\n{call}()\n");
+    let first = format!("{EXEC}{begin}say('first', burn(1000))\nsay('until', now())\n{call}()\n");
     let (_first, first_path) = script("first.py", &first);
-    let (_second, second_path) = script("second.py", "say('second', burn(300))\nsay('end', now())\n");
+    let (_second, second_path) = script("second.py", "say('second', burn(1000))\nsay('end', now())\n");
     let arguments = |python: &Python| {
         let path = next(python).path.to_str().expect("a plain path").to_owned();
         [path, second_path.clone()]

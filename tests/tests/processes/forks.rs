@@ -6,11 +6,11 @@ use super::{BURN, HZ, Image, Said, check, python_command, run, script};
 
 const FORK: &str = "
 def child():
-    say('child', burn(300))
+    say('child', burn(1000))
     os._exit(0)
 
 def grandchild():
-    say('grandchild', burn(300))
+    say('grandchild', burn(1000))
     os._exit(0)
 
 def fork():

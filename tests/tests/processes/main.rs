@@ -1,11 +1,12 @@
 //! Processes that come, change and go during a host-wide capture: each has its own file under its right name, with at
 //! least 90 % of the samples that its CPU time calls for.
 //!
-//! Ground truth: what `wait4` says a process used, and its own `time.process_time_ns()` around the work. At 999 Hz
-//! 300 ms are 300 samples. A timer ticks evenly, so each stretch of running is off by less than one tick, with a
-//! variance of at most 1/4. The scheduler's slices are 3 ms or longer, which makes at most 100 stretches: one sigma is
-//! 5 samples at most, and the 10 % allowed are 30: 6 sigma, a false alarm in 1e-9.
-//!
+//! Ground truth: what `wait4` says a process used, and its own `time.process_time_ns()` around the work. At 999 Hz a
+//! life of 1 s is 999 samples. A timer ticks evenly, so each stretch of running is off by less than one tick, with a
+//! variance of at most 1/4. The scheduler's slices are 3 ms or longer, which makes at most 333 stretches: one sigma is
+//! 9 samples at most, and the 10 % allowed are 100: 11 sigma. The rest is for a virtual machine that stands still for some
+//! ten milliseconds, which loses ticks that nobody can deliver afterwards.
+
 mod ends;
 mod execs;
 mod forks;
@@ -32,6 +33,23 @@ struct Image {
     cpu_ns: Option<u64>,
     /// Functions, and how long the target says they ran.
     work: Vec<(&'static str, u64)>,
+    /// The work goes on after the target has said how long it took.
+    goes_on: bool,
+    /// Too short a life for a bound on its own ticks: those of all such images of one interpreter are added up.
+    is_short: bool,
+}
+
+/// Samples there are, and samples that the CPU time calls for.
+#[derive(Clone, Copy, Default)]
+struct Counted {
+    samples: u64,
+    wanted: u64,
+}
+
+impl Counted {
+    fn is_enough(self) -> bool {
+        self.samples * 10 >= self.wanted * 9
+    }
 }
 
 /// What targets print: `WHAT PID NS` per line.
@@ -67,6 +85,8 @@ impl Said {
             version: python.version.clone(),
             cpu_ns: None,
             work: vec![("burn", self.ns(what))],
+            goes_on: false,
+            is_short: false,
         }
     }
 }
@@ -136,15 +156,28 @@ fn check(
     for loss in ["lifecycle_ring_full", "process_table_full", "sample_ring_full", "sample_unaccounted"] {
         assert_eq!(capture.loss(loss), 0, "{scenario}: {loss}");
     }
-    let failures: Vec<String> = images
-        .iter()
-        .flat_map(|(python, images)| images.iter().map(move |image| (python, image)))
-        .filter_map(|(python, image)| {
-            verify(&capture, image)
-                .err()
-                .map(|what| format!("{scenario}, {python}, process {}: {what}", image.pid))
-        })
-        .collect();
+    let mut failures = Vec::new();
+    for (python, images) in &images {
+        let mut short = Counted::default();
+        for image in images {
+            let who = format!("{scenario}, {python}, process {}", image.pid);
+            match verify(&capture, image) {
+                Ok(counted) if image.is_short => {
+                    short.samples += counted.samples;
+                    short.wanted += counted.wanted;
+                }
+                Ok(counted) if counted.is_enough() => {}
+                Ok(counted) => {
+                    failures.push(format!("{who}: {} samples of {}", counted.samples, counted.wanted))
+                }
+                Err(what) => failures.push(format!("{who}: {what}")),
+            }
+        }
+        if !short.is_enough() {
+            failures
+                .push(format!("{scenario}, {python}: {} samples of {} in all", short.samples, short.wanted));
+        }
+    }
     assert!(failures.is_empty(), "{}\n{}", failures.join("\n"), capture.stderr);
 }
 
@@ -152,7 +185,7 @@ macro_rules! ensure {
     ($condition:expr, $($what:tt)+) => { if !$condition { return Err(format!($($what)+)); } };
 }
 
-fn verify(capture: &Capture, image: &Image) -> Result<(), String> {
+fn verify(capture: &Capture, image: &Image) -> Result<Counted, String> {
     let all = capture.processes(image.pid);
     let number = if image.number == 0 { all.len() } else { image.number };
     ensure!(number > 0 && all.len() >= number, "{} images, number {number} is wanted", all.len());
@@ -166,28 +199,22 @@ fn verify(capture: &Capture, image: &Image) -> Result<(), String> {
     let (samples, ns) = profile.total();
     let hz: u64 = HZ.parse().expect("a number");
     let mut report = format!("{file} {}: {samples} samples {:.1} ms", image.version, ns as f64 / 1e6);
+    let mut counted = Counted { samples, wanted: 0 };
     if let Some(cpu_ns) = image.cpu_ns {
-        let wanted = cpu_ns * hz / 1_000_000_000;
+        counted.wanted = cpu_ns * hz / 1_000_000_000;
         report += &format!(", {:.1} % of the CPU time", 100.0 * ns as f64 / cpu_ns as f64);
         ensure!(ns * 10 >= cpu_ns * 9 && ns * 10 <= cpu_ns * 11, "{ns} ns of {cpu_ns} ns: {entry}");
-        // A virtual machine that stands still for a moment loses ticks which nobody can deliver afterwards. The next tick
-        // weighs the time of the lost ones, so weights tell how many there were; more than a tenth is no such moment.
-        let lost = (ns * hz / 1_000_000_000).saturating_sub(samples).min(wanted / 10);
-        ensure!(
-            (samples + lost) * 10 >= wanted * 9,
-            "{samples} samples and {lost} lost of {wanted}: {entry}"
-        );
     }
     for (function, work_ns) in &image.work {
         let (_, seen_ns) = profile.cumulative(function);
         report += &format!(", {function} {:.1} %", 100.0 * seen_ns as f64 / *work_ns as f64);
         ensure!(
-            seen_ns * 10 >= work_ns * 9 && seen_ns * 10 <= work_ns * 11,
+            seen_ns * 10 >= work_ns * 9 && (image.goes_on || seen_ns * 10 <= work_ns * 11),
             "{function} has {seen_ns} ns of {work_ns} ns: {entry}"
         );
     }
     let pid = i64::from(image.pid);
     ensure!(profile.samples.iter().all(|sample| sample.numbers["pid"] == pid), "a sample of another process");
     eprintln!("  {report}");
-    Ok(())
+    Ok(counted)
 }

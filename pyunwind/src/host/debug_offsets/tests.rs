@@ -4,8 +4,14 @@ use std::path::PathBuf;
 use std::vec::Vec;
 use std::{env, fs};
 
-use super::{DebugOffsetsError, DebugOffsetsError::*, MAX_BYTES, parse, version};
-use crate::layout::{ABSENT, FRAME_DATASTACK, INSTR_POINTER, LINES_PEP657, Layout};
+use super::words::{
+    WORDS_3_13_FREE_THREADED, WORDS_3_14_10, WORDS_3_14_FREE_THREADED, WORDS_3_15_2, WORDS_3_15_FREE_THREADED,
+};
+use super::{DebugOffsetsError, DebugOffsetsError::*, MAX_BYTES, is_verified, parse, version};
+use crate::layout::{
+    ABSENT, ABSENT_32, FRAME_DATASTACK, GIL_FLAG, GIL_STATUS_BIT, GIL_UNKNOWN, INSTR_POINTER, LINES_PEP657,
+    Layout,
+};
 
 /// `_Py_DebugOffsets` of a 3.13.0 GIL build, word by word, from that build's own headers.
 const WORDS_3_13_0: [u64; 73] = [
@@ -88,6 +94,10 @@ const LAYOUT_3_13_0: Layout = Layout {
     runtime_interpreters_head: 632,
     interpreter_next: 7264,
     interpreter_threads_head: 7344,
+    runtime_current: 0,
+    interpreter_gil: ABSENT_32,
+    interpreter_gc_collecting: 7600,
+    interpreter_gc_frame: ABSENT_32,
     thread_span: 256,
     thread_next: 8,
     thread_interp: 16,
@@ -97,6 +107,7 @@ const LAYOUT_3_13_0: Layout = Layout {
     thread_datastack_top: 240,
     cframe_current: ABSENT,
     cframe_previous: ABSENT,
+    gil_holder: ABSENT,
     frame_start: 0,
     frame_span: 72,
     frame_code: 0,
@@ -104,6 +115,7 @@ const LAYOUT_3_13_0: Layout = Layout {
     frame_instr: 56,
     frame_owner: 70,
     frame_is_entry: ABSENT,
+    frame_tlbc_index: ABSENT,
     code_start: 64,
     code_span: 128,
     code_firstlineno: 68,
@@ -114,6 +126,7 @@ const LAYOUT_3_13_0: Layout = Layout {
     code_version: 92,
     code_firsttraceable: 184,
     code_instructions: 200,
+    code_tlbc: ABSENT,
     bytes_size: 16,
     bytes_data: 32,
     str_length: 16,
@@ -127,6 +140,8 @@ const LAYOUT_3_13_0: Layout = Layout {
     shim_owner: 3,
     line_table: LINES_PEP657,
     minor: 13,
+    frame_code_tag: 0,
+    gil: GIL_STATUS_BIT,
     reserved: [0; 3],
 };
 
@@ -168,11 +183,12 @@ fn each_corruption_is_refused_by_its_own_name() {
     check(0, u64::from_le_bytes(*b"xdebugpz"), BadCookie);
     check(1, 0, UnknownVersion(0));
     check(1, 0x030c_01f0, UnknownVersion(0x030c_01f0));
-    check(1, 0x0310_00f0, UnknownVersion(0x0310_00f0));
+    check(1, 0x0210_00f0, UnknownVersion(0x0210_00f0));
+    check(1, 0x0410_00f0, UnknownVersion(0x0410_00f0));
     check(1, 0x1_030d_00f0, UnknownVersion(0x1_030d_00f0));
-    check(1, 0x030d_00b2, PreRelease(0x030d_00b2));
-    check(2, 1, FreeThreaded(0x030d_00f0));
-    check(2, u64::MAX, FreeThreaded(0x030d_00f0));
+    // A later version's table is longer.
+    check(1, 0x030e_00f0, TooShort { expected: 760, found: 584 });
+    check(1, 0x0310_00f0, TooShort { expected: 888, found: 584 });
 
     check(3, 0, size("runtime_state", 0));
     check(6, u64::MAX, size("interpreter_state", u64::MAX));
@@ -211,6 +227,111 @@ fn each_corruption_is_refused_by_its_own_name() {
     check(68, 64, outside("unicode_object.state", 64, 64));
     check(69, 56, outside("unicode_object.hash", 64, 64));
     check(70, 56, outside("unicode_object.data", 72, 64));
+    check(10, 194968, outside("interpreter_state.gc", 194968, 194968));
+    check(10, 194768, outside("gc.collecting", 194968, 194968));
+    check(72, 240, outside("gc.collecting", 240, 240));
+}
+
+/// What each build's own headers say (`offsetof`), for the fields that differ between versions or builds.
+#[test]
+fn every_known_version_gives_its_layout() {
+    let check = |words: &[u64], minor: u8, expected: Layout| {
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        assert_eq!(parse(&bytes), Ok(expected), "3.{minor}");
+        assert!(is_verified(words[1] as u32), "3.{minor}");
+        for len in 0..bytes.len() {
+            assert!(matches!(parse(&bytes[..len]), Err(TooShort { .. })), "3.{minor}: {len} bytes");
+        }
+    };
+    // The larger object head of free-threaded builds moves all of a code object's fields and all of a string's.
+    let free_threaded = Layout {
+        interpreter_gc_collecting: ABSENT_32,
+        code_start: 80,
+        code_firstlineno: 84,
+        code_filename: 128,
+        code_name: 136,
+        code_qualname: 144,
+        code_linetable: 152,
+        code_version: 108,
+        bytes_size: 32,
+        bytes_data: 48,
+        str_length: 32,
+        str_hash: 40,
+        str_state: 48,
+        str_ascii_data: 56,
+        str_compact_data: 72,
+        object_type: 24,
+        gil: GIL_UNKNOWN,
+        ..LAYOUT_3_13_0
+    };
+    check(
+        WORDS_3_13_FREE_THREADED,
+        13,
+        Layout { code_firsttraceable: 200, code_instructions: 216, ..free_threaded },
+    );
+    let v3_14 = Layout {
+        runtime_interpreters_head: 808,
+        interpreter_next: 7272,
+        interpreter_gc_collecting: 7408 + 192,
+        frame_span: 80,
+        frame_owner: 74,
+        frame_code_tag: 3,
+        code_span: 136,
+        code_firsttraceable: 192,
+        code_instructions: 208,
+        gil: GIL_FLAG,
+        minor: 14,
+        ..LAYOUT_3_13_0
+    };
+    check(WORDS_3_14_10, 14, v3_14);
+    let v3_14t = Layout {
+        runtime_interpreters_head: 808,
+        interpreter_next: 7272,
+        frame_span: 80,
+        frame_owner: 78,
+        frame_tlbc_index: 72,
+        frame_code_tag: 3,
+        code_span: 136,
+        code_firsttraceable: 208,
+        code_instructions: 232,
+        code_tlbc: 224,
+        minor: 14,
+        ..free_threaded
+    };
+    check(WORDS_3_14_FREE_THREADED, 14, v3_14t);
+    let v3_15 = |layout| Layout {
+        runtime_interpreters_head: 936,
+        interpreter_next: 7264,
+        interpreter_threads_head: 7336,
+        thread_span: 280,
+        thread_thread_id: 176,
+        thread_datastack_top: 264,
+        minor: 15,
+        ..layout
+    };
+    let with_collector =
+        Layout { interpreter_gc_collecting: 7400 + 112, interpreter_gc_frame: 7400 + 120, ..v3_14 };
+    check(WORDS_3_15_2, 15, v3_15(with_collector));
+    check(WORDS_3_15_FREE_THREADED, 15, v3_15(v3_14t));
+}
+
+#[test]
+fn a_version_that_nobody_has_seen_is_tried_and_marked() {
+    let with_version = |words: &[u64], version: u64| {
+        let mut words = words.to_vec();
+        words[1] = version;
+        let bytes: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        (parse(&bytes).map(|layout| layout.minor), is_verified(version as u32))
+    };
+    for (words, version, expected) in [
+        (WORDS_3_15_2, 0x030f_00c1, (Ok(15), true)),
+        (WORDS_3_15_2, 0x030f_00b4, (Ok(15), false)),
+        (WORDS_3_15_2, 0x030f_00a1, (Ok(15), false)),
+        (WORDS_3_15_2, 0x0310_00f0, (Ok(16), false)),
+        (WORDS_3_15_2, 0x0320_00f0, (Ok(32), false)),
+    ] {
+        assert_eq!(with_version(words, version), expected, "{version:#x}");
+    }
 }
 
 #[test]

@@ -5,9 +5,14 @@
 //! change with the patch release and with build options. A process may hold anything there, so no value goes into a
 //! [`Layout`] unchecked.
 
+mod tables;
+
 use core::fmt;
 
-use crate::layout::{ABSENT, FRAME_DATASTACK, INSTR_POINTER, LINES_PEP657, Layout};
+use crate::layout::{
+    ABSENT, ABSENT_32, FRAME_DATASTACK, GIL_FLAG, GIL_UNKNOWN, INSTR_POINTER, LINES_PEP657, Layout,
+};
+use tables::{Positions, TABLES};
 
 /// How much of `_PyRuntime` [`parse`] wants to see: the longest known table, with room to grow.
 pub const MAX_BYTES: usize = 1024;
@@ -23,95 +28,6 @@ const MAX_CODE_SPAN: u64 = 256;
 const MAX_STATE_BYTES: u64 = 1 << 24;
 const MAX_STRUCT_BYTES: u64 = ABSENT as u64 - 1;
 
-/// Where the fields stand inside the `_Py_DebugOffsets` of one minor version, and what that version does not export.
-struct Positions {
-    minor: u8,
-    /// `sizeof(_Py_DebugOffsets)`
-    table_bytes: usize,
-    runtime_size: usize,
-    runtime_interpreters_head: usize,
-    interpreter_size: usize,
-    interpreter_next: usize,
-    interpreter_threads_head: usize,
-    thread_size: usize,
-    thread_next: usize,
-    thread_interp: usize,
-    thread_current_frame: usize,
-    thread_thread_id: usize,
-    thread_datastack_chunk: usize,
-    thread_status: usize,
-    frame_size: usize,
-    frame_previous: usize,
-    frame_executable: usize,
-    frame_instr_ptr: usize,
-    frame_owner: usize,
-    code_size: usize,
-    code_filename: usize,
-    code_name: usize,
-    code_qualname: usize,
-    code_linetable: usize,
-    code_firstlineno: usize,
-    code_adaptive: usize,
-    object_size: usize,
-    object_type: usize,
-    bytes_size: usize,
-    bytes_ob_size: usize,
-    bytes_ob_sval: usize,
-    unicode_size: usize,
-    unicode_state: usize,
-    unicode_length: usize,
-    unicode_ascii_size: usize,
-    /// From `co_firstlineno` to `co_version`.
-    version_after_firstlineno: u64,
-    /// From `_co_firsttraceable` to `co_code_adaptive`: the int, its padding, `co_extra`.
-    firsttraceable_before_code: u64,
-    /// From the end of `PyASCIIObject` to the end of `PyCompactUnicodeObject`: `utf8_length` and `utf8`.
-    compact_after_ascii: u64,
-    shim_owner: u8,
-}
-
-const TABLES: &[Positions] = &[Positions {
-    minor: 13,
-    table_bytes: 584,
-    runtime_size: 24,
-    runtime_interpreters_head: 40,
-    interpreter_size: 48,
-    interpreter_next: 64,
-    interpreter_threads_head: 72,
-    thread_size: 152,
-    thread_next: 168,
-    thread_interp: 176,
-    thread_current_frame: 184,
-    thread_thread_id: 192,
-    thread_datastack_chunk: 208,
-    thread_status: 216,
-    frame_size: 224,
-    frame_previous: 232,
-    frame_executable: 240,
-    frame_instr_ptr: 248,
-    frame_owner: 264,
-    code_size: 272,
-    code_filename: 280,
-    code_name: 288,
-    code_qualname: 296,
-    code_linetable: 304,
-    code_firstlineno: 312,
-    code_adaptive: 344,
-    object_size: 352,
-    object_type: 360,
-    bytes_size: 512,
-    bytes_ob_size: 520,
-    bytes_ob_sval: 528,
-    unicode_size: 536,
-    unicode_state: 544,
-    unicode_length: 552,
-    unicode_ascii_size: 560,
-    version_after_firstlineno: 24,
-    firsttraceable_before_code: 16,
-    compact_after_ascii: 16,
-    shim_owner: 3,
-}];
-
 /// Why a table was refused.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum DebugOffsetsError {
@@ -121,10 +37,6 @@ pub enum DebugOffsetsError {
     BadCookie,
     /// A version whose table is not known, as `PY_VERSION_HEX`.
     UnknownVersion(u64),
-    /// An alpha or beta: its table may differ from the final one.
-    PreRelease(u64),
-    /// A `Py_GIL_DISABLED` build.
-    FreeThreaded(u64),
     /// The size of a structure is zero or absurd.
     BadSize { structure: &'static str, size: u64 },
     /// An offset that no compiler would choose for the field's type.
@@ -142,8 +54,6 @@ impl fmt::Display for DebugOffsetsError {
             Self::TooShort { expected, found } => write!(f, "{found} bytes of {expected}"),
             Self::BadCookie => f.write_str("no cookie"),
             Self::UnknownVersion(hex) => write!(f, "unknown version {hex:#x}"),
-            Self::PreRelease(hex) => write!(f, "pre-release {hex:#x}"),
-            Self::FreeThreaded(hex) => write!(f, "free-threaded build {hex:#x}"),
             Self::BadSize { structure, size } => write!(f, "{structure} has size {size}"),
             Self::Misaligned { field, offset } => write!(f, "{field} is misaligned at {offset}"),
             Self::OutOfBounds { field, offset, size } => {
@@ -166,7 +76,15 @@ pub fn version(table: &[u8]) -> Option<(u32, bool)> {
     Some((u32::try_from(word(table, 8)?).ok()?, word(table, 16)? != 0))
 }
 
-/// Reads the table at the start of a `_PyRuntime`. More bytes than the table has may be given.
+/// Whether the table of this version, as `PY_VERSION_HEX`, is known to be final: not of an alpha or a beta (0xA and 0xB,
+/// `Include/patchlevel.h`; it is frozen with the first candidate), and not newer than what this program was written for.
+pub fn is_verified(hex: u32) -> bool {
+    let newest = TABLES.last().map_or(0, |positions| positions.minor);
+    hex >> 24 == 3 && ((hex >> 16) & 0xFF) as u8 <= newest && (hex >> 4) & 0xF >= 0xC
+}
+
+/// Reads the table at the start of a `_PyRuntime`. More bytes than the table has may be given. A version newer than all
+/// known ones, and a pre-release, may pass as well: see [`is_verified`].
 pub fn parse(table: &[u8]) -> Result<Layout, DebugOffsetsError> {
     use DebugOffsetsError::*;
     let too_short = TooShort { expected: 24, found: table.len() };
@@ -174,24 +92,19 @@ pub fn parse(table: &[u8]) -> Result<Layout, DebugOffsetsError> {
         return Err(BadCookie);
     }
     let hex = word(table, 8).ok_or(too_short)?;
+    let minor = (hex >> 16) & 0xFF;
     let positions = TABLES
         .iter()
-        .find(|positions| hex >> 16 == 0x0300 | u64::from(positions.minor))
+        .rfind(|positions| u64::from(positions.minor) <= minor && hex >> 24 == 3)
         .ok_or(UnknownVersion(hex))?;
-    // 0xA and 0xB are alpha and beta (Include/patchlevel.h); the table is frozen with the first candidate.
-    if (hex >> 4) & 0xF < 0xC {
-        return Err(PreRelease(hex));
-    }
-    if word(table, 16).ok_or(too_short)? != 0 {
-        return Err(FreeThreaded(hex));
-    }
+    let free_threaded = word(table, 16).ok_or(too_short)? != 0;
     let table = table
         .get(..positions.table_bytes)
         .ok_or(TooShort { expected: positions.table_bytes, found: table.len() })?;
-    layout(table, positions)
+    Ok(Layout { minor: minor as u8, ..layout(table, positions, free_threaded)? })
 }
 
-fn layout(table: &[u8], at: &Positions) -> Result<Layout, DebugOffsetsError> {
+fn layout(table: &[u8], at: &Positions, free_threaded: bool) -> Result<Layout, DebugOffsetsError> {
     let runtime = Structure::new(table, "runtime_state", at.runtime_size, MAX_STATE_BYTES)?;
     let interpreter = Structure::new(table, "interpreter_state", at.interpreter_size, MAX_STATE_BYTES)?;
     let thread = Structure::new(table, "thread_state", at.thread_size, MAX_STRUCT_BYTES)?;
@@ -200,12 +113,13 @@ fn layout(table: &[u8], at: &Positions) -> Result<Layout, DebugOffsetsError> {
     let object = Structure::new(table, "pyobject", at.object_size, MAX_STRUCT_BYTES)?;
     let bytes = Structure::new(table, "bytes_object", at.bytes_size, MAX_STRUCT_BYTES)?;
     let unicode = Structure::new(table, "unicode_object", at.unicode_size, MAX_STRUCT_BYTES)?;
+    let gc = Structure::new(table, "gc", at.gc_size, MAX_STRUCT_BYTES)?;
 
     let thread_next = thread.pointer("thread_state.next", at.thread_next)?;
     let thread_interp = thread.pointer("thread_state.interp", at.thread_interp)?;
     let thread_frame = thread.pointer("thread_state.current_frame", at.thread_current_frame)?;
     let thread_thread_id = thread.pointer("thread_state.thread_id", at.thread_thread_id)?;
-    let thread_status = thread.field("thread_state.status", at.thread_status, 4)?;
+    let thread_status = thread.pointer("thread_state.status", at.thread_status)?;
     let chunk = thread.pointer("thread_state.datastack_chunk", at.thread_datastack_chunk)?;
     // datastack_chunk, datastack_top and datastack_limit are neighbours (Include/cpython/pystate.h).
     let datastack_top = thread.derived("thread_state.datastack_top", Some(chunk + POINTER), 2 * POINTER)?;
@@ -214,7 +128,8 @@ fn layout(table: &[u8], at: &Positions) -> Result<Layout, DebugOffsetsError> {
         (thread_interp, 8),
         (thread_frame, 8),
         (thread_thread_id, 8),
-        (thread_status, 4),
+        // And from 3.14 on holds_gil.
+        (thread_status, 8),
         // And datastack_limit.
         (datastack_top, 16),
     ]);
@@ -224,7 +139,18 @@ fn layout(table: &[u8], at: &Positions) -> Result<Layout, DebugOffsetsError> {
     let frame_back = frame.pointer("interpreter_frame.previous", at.frame_previous)?;
     let frame_instr = frame.pointer("interpreter_frame.instr_ptr", at.frame_instr_ptr)?;
     let frame_owner = frame.field("interpreter_frame.owner", at.frame_owner, 1)?;
-    let (first, last) = extent(&[(frame_code, 8), (frame_back, 8), (frame_instr, 8), (frame_owner, 1)]);
+    // Only free-threaded builds copy bytecode per thread; the others have zeros here.
+    let frame_tlbc_index = match at.frame_tlbc_index.filter(|_| free_threaded) {
+        Some(position) => Some(frame.field("interpreter_frame.tlbc_index", position, 4)?),
+        None => None,
+    };
+    let (first, last) = extent(&[
+        (frame_code, 8),
+        (frame_back, 8),
+        (frame_instr, 8),
+        (frame_owner, 1),
+        (frame_tlbc_index.unwrap_or(frame_owner), if frame_tlbc_index.is_some() { 4 } else { 1 }),
+    ]);
     let (frame_start, frame_span) = span("interpreter_frame", first, last, MAX_FRAME_SPAN)?;
 
     let firstlineno = code.field("code_object.firstlineno", at.code_firstlineno, 4)?;
@@ -235,7 +161,12 @@ fn layout(table: &[u8], at: &Positions) -> Result<Layout, DebugOffsetsError> {
     let instructions = code.field("code_object.co_code_adaptive", at.code_adaptive, 2)?;
     let version = firstlineno.checked_add(at.version_after_firstlineno);
     let version = code.derived("code_object.co_version", version, 4)?;
-    let firsttraceable = instructions.checked_sub(at.firsttraceable_before_code);
+    let code_tlbc = match at.code_tlbc.filter(|_| free_threaded) {
+        Some(position) => Some(code.pointer("code_object.co_tlbc", position)?),
+        None => None,
+    };
+    let between = at.firsttraceable_before_code + if code_tlbc.is_some() { POINTER } else { 0 };
+    let firsttraceable = instructions.checked_sub(between);
     let firsttraceable = code.derived("code_object.firsttraceable", firsttraceable, 4)?;
     let (first, last) = extent(&[
         (firstlineno, 4),
@@ -255,6 +186,26 @@ fn layout(table: &[u8], at: &Positions) -> Result<Layout, DebugOffsetsError> {
     let compact_data =
         unicode.derived("unicode_object.data", Some(ascii_data + at.compact_after_ascii), 0)?;
 
+    // Without a GIL nobody holds one, and the thread that collects is not told from the others.
+    let (gil, collecting, gc_frame) = if free_threaded {
+        (GIL_UNKNOWN, ABSENT_32, ABSENT_32)
+    } else {
+        let start = interpreter.pointer("interpreter_state.gc", at.interpreter_gc)?;
+        let collecting = start + gc.field("gc.collecting", at.gc_collecting, 4)?;
+        interpreter.derived("gc.collecting", Some(collecting), 8)?;
+        let frame = match at.gc_frame {
+            Some(position) => {
+                let frame = start + gc.pointer("gc.frame", position)?;
+                interpreter.derived("gc.frame", Some(frame), POINTER)? as u32
+            }
+            None => ABSENT_32,
+        };
+        (at.gil, collecting as u32, frame)
+    };
+    if gil == GIL_FLAG {
+        thread.derived("thread_state.holds_gil", Some(thread_status + 4), 4)?;
+    }
+
     // Every value below was bounded by its structure's size, which fits the width of the field.
     Ok(Layout {
         runtime_interpreters_head: runtime
@@ -264,6 +215,10 @@ fn layout(table: &[u8], at: &Positions) -> Result<Layout, DebugOffsetsError> {
         interpreter_threads_head: interpreter
             .pointer("interpreter_state.threads_head", at.interpreter_threads_head)?
             as u32,
+        runtime_current: 0,
+        interpreter_gil: ABSENT_32,
+        interpreter_gc_collecting: collecting,
+        interpreter_gc_frame: gc_frame,
         thread_span: thread_span as u16,
         thread_next: thread_next as u16,
         thread_interp: thread_interp as u16,
@@ -273,6 +228,7 @@ fn layout(table: &[u8], at: &Positions) -> Result<Layout, DebugOffsetsError> {
         thread_datastack_top: datastack_top as u16,
         cframe_current: ABSENT,
         cframe_previous: ABSENT,
+        gil_holder: ABSENT,
         frame_start: frame_start as u16,
         frame_span: frame_span as u16,
         frame_code: frame_code as u16,
@@ -280,6 +236,7 @@ fn layout(table: &[u8], at: &Positions) -> Result<Layout, DebugOffsetsError> {
         frame_instr: frame_instr as u16,
         frame_owner: frame_owner as u16,
         frame_is_entry: ABSENT,
+        frame_tlbc_index: frame_tlbc_index.map_or(ABSENT, |offset| offset as u16),
         code_start: code_start as u16,
         code_span: code_span as u16,
         code_firstlineno: firstlineno as u16,
@@ -290,6 +247,7 @@ fn layout(table: &[u8], at: &Positions) -> Result<Layout, DebugOffsetsError> {
         code_version: version as u16,
         code_firsttraceable: firsttraceable as u16,
         code_instructions: instructions as u16,
+        code_tlbc: code_tlbc.map_or(ABSENT, |offset| offset as u16),
         bytes_size: bytes.pointer("bytes_object.ob_size", at.bytes_ob_size)? as u16,
         bytes_data: bytes.field("bytes_object.ob_sval", at.bytes_ob_sval, 1)? as u16,
         str_length: str_length as u16,
@@ -303,6 +261,8 @@ fn layout(table: &[u8], at: &Positions) -> Result<Layout, DebugOffsetsError> {
         shim_owner: at.shim_owner,
         line_table: LINES_PEP657,
         minor: at.minor,
+        frame_code_tag: at.frame_code_tag,
+        gil,
         reserved: [0; 3],
     })
 }
@@ -366,5 +326,6 @@ fn word(table: &[u8], at: usize) -> Option<u64> {
 }
 
 #[cfg(test)]
-#[path = "debug_offsets_tests.rs"]
 mod tests;
+#[cfg(test)]
+mod words;
