@@ -1,7 +1,7 @@
 //! `capture.json`: the account of a capture for programs. Its schema is `docs/capture.schema.json`; a field that is
 //! added here only, or there only, fails a test. Readers may rely on `schema`: it changes when a field changes meaning.
 
-use crate::profile::{CaptureMeta, Profile};
+use crate::profile::{CaptureMeta, Labels, Profile};
 use crate::utc;
 use pyunwind::Outcome;
 use serde::Serialize;
@@ -57,9 +57,16 @@ struct Process {
     /// RFC 3339, UTC.
     start: String,
     name: String,
+    /// What the process's owner knows it by; null where nothing says it.
+    service: Option<String>,
+    env: Option<String>,
+    version: Option<String>,
+    container_id: Option<String>,
+    pod_uid: Option<String>,
+    unit: Option<String>,
     executable: String,
     python_version: String,
-    /// In the same directory; null where writing it failed.
+    /// In the same directory, perhaps with other processes in it; null where writing it failed.
     file: Option<String>,
     samples: u64,
     cpu_ns: u64,
@@ -147,12 +154,19 @@ impl CaptureJson {
 impl Process {
     fn new(capture: &CaptureMeta, profile: &Profile, file: Option<&str>) -> Self {
         let process = profile.process();
+        let Labels { service, env, version, container_id, pod_uid, unit } = process.labels.clone();
         let total = profile.total();
         let outcome = |&outcome: &Outcome| (outcome.name().to_owned(), profile.outcome(outcome).samples);
         Self {
             pid: process.pid,
             start: utc::rfc3339(capture.unix_ns_of_boot(process.start_boot_ns)),
             name: process.name.clone(),
+            service,
+            env,
+            version,
+            container_id,
+            pod_uid,
+            unit,
             executable: process.executable.clone(),
             python_version: process.python_version.clone(),
             file: file.map(str::to_owned),

@@ -2,7 +2,9 @@
 //! Python that shares no code with the encoder. Agreement with one reader is not agreement with all.
 
 use profiler_user::encode;
-use profiler_user::profile::{CaptureMeta, ExecutableMapping, FrequencyChange, Loss, ProcessMeta, Profile};
+use profiler_user::profile::{
+    CaptureMeta, ExecutableMapping, FrequencyChange, Loss, ProcessMeta, Profile, merge,
+};
 use pyunwind::Outcome;
 use serde_json::{Value, json};
 use std::collections::{BTreeMap, BTreeSet};
@@ -374,6 +376,63 @@ fn the_head_is_what_readers_need() {
         assert!(raw.contains(expected), "{expected}");
     }
     assert!(written.go(&["-comments"]).contains("loss ring_full (whole capture): 3"));
+}
+
+#[test]
+fn readers_find_every_process_of_a_merged_profile_with_its_labels() {
+    let row = |function: &str, weight_ns: u64| Row {
+        tid: 4711,
+        thread_start_ns: 1,
+        stack: vec![(function.into(), "/srv/app/main.py".into(), 1, 2)],
+        weight_ns,
+    };
+    let named = |name: &str| Some(name.to_owned());
+    let mut expected = Samples::new();
+    let mut profiles = Vec::new();
+    for (pid, executable, service, container) in [
+        (1, "/usr/bin/python3.11", named("na\u{ef}ve \u{1f40d}: [x] \"y\""), named("3f1b8c0a5d9e")),
+        (2, "/usr/bin/python3.11", named("checkout"), None),
+        (3, "/usr/bin/python3.13", None, None),
+    ] {
+        let rows = [row("shared", 10 + u64::from(pid)), row(&format!("only_{pid}"), 100)];
+        let mut profile = profile_of(&rows);
+        let meta = profile.process_mut();
+        meta.pid = pid;
+        meta.executable = executable.into();
+        // Go takes executables of the same build for one, whatever their names.
+        meta.mapping.build_id = Some(format!("deadbeef{}", &executable[executable.len() - 2..]));
+        meta.labels.service = service.clone();
+        meta.labels.container_id = container.clone();
+        for row in &rows {
+            let mut labels = labels_of(row);
+            labels.insert("pid".into(), pid.to_string());
+            labels.extend(service.clone().map(|service| ("service".to_owned(), service)));
+            labels.extend(container.clone().map(|id| ("container_id".to_owned(), id)));
+            expected.insert((row.stack.clone(), labels), (1, row.weight_ns));
+        }
+        profiles.push(profile);
+    }
+    let merged = merge(&profiles.iter().collect::<Vec<_>>()).unwrap();
+    let written = Written::new("merged", &merged);
+    let python = written.python();
+    assert_eq!(from_python(&python), expected);
+    let mappings: Vec<&str> = python["mappings"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|mapping| mapping["filename"].as_str().unwrap())
+        .collect();
+    assert_eq!(mappings, ["/usr/bin/python3.11", "/usr/bin/python3.13"]);
+    let comments = python["comments"].as_array().unwrap();
+    assert!(comments.contains(&json!("processes: 3")), "{comments:?}");
+    // What an operator asks of such a profile: one process of it, one service of it.
+    for (tag, expected) in [("pid=2", 112), ("service=checkout", 112), ("container_id=3f1b8c0a5d9e", 111)] {
+        let top = written.go(&["-top", "-unit=ns", &format!("-tagfocus={tag}")]);
+        let total = format!("Total samples = {expected}ns");
+        let shown = format!("{expected}ns, ");
+        assert!(top.contains(&total) || top.contains(&shown), "{tag}: {top}");
+    }
+    assert!(written.go(&["-raw"]).contains("2: 0x400000/0x800000/0x1000 /usr/bin/python3.13 deadbeef13"));
 }
 
 #[test]

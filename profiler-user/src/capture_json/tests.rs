@@ -1,7 +1,7 @@
 //! A capture against its published schema, in both directions.
 
 use super::*;
-use crate::profile::{FrequencyChange, Loss, OwnCost, ProcessMeta, Ticks};
+use crate::profile::{FrequencyChange, Labels, Loss, OwnCost, ProcessMeta, Ticks};
 use serde_json::{Value, json};
 
 /// The keywords that the schema uses; any other one is a failure, so that nothing is passed over in silence.
@@ -104,6 +104,7 @@ fn instance() -> Value {
         name: "app.py".into(),
         executable: "/usr/bin/python3.11".into(),
         python_version: "3.11.2".into(),
+        labels: Labels { service: Some("checkout".into()), ..Default::default() },
         ..Default::default()
     });
     let thread = profile.thread(7, 0);
@@ -158,6 +159,7 @@ fn the_schema_bites() {
         ("/losses/ring_full", json!("3")),
         ("/processes/0/outcomes/complete", json!(0.5)),
         ("/processes/0/file", json!(1)),
+        ("/processes/0/service", json!(1)),
         ("/processes/1", json!({})),
         ("/own_cost", json!([])),
     ];

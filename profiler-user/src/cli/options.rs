@@ -2,6 +2,7 @@
 
 use super::typed::{Typed, TypedCommand, TypedRecord};
 use crate::escape::escape_bytes;
+use crate::profile::MergeBy;
 use std::fs::File;
 use std::io::IsTerminal;
 use std::os::unix::ffi::OsStrExt;
@@ -21,6 +22,8 @@ pub struct RecordOptions {
     pub frequency_hz: u32,
     /// Sorted, each once. Empty: every Python process.
     pub pids: Vec<u32>,
+    /// None: one profile per process.
+    pub merge_by: Option<MergeBy>,
     /// None: a name made from host and time.
     pub output: Option<PathBuf>,
     /// Of one core.
@@ -36,7 +39,8 @@ pub(super) fn command(typed: Typed) -> Result<Command, String> {
         Some(TypedCommand::Record(record)) => record,
         None => record,
     };
-    let TypedRecord { duration, frequency, mut pids, output, max_cpu, max_memory, quiet, verbose } = record;
+    let TypedRecord { duration, frequency, mut pids, merge_by, output, max_cpu, max_memory, quiet, verbose } =
+        record;
     pids.sort_unstable();
     pids.dedup();
     if let Some(output) = &output {
@@ -46,6 +50,7 @@ pub(super) fn command(typed: Typed) -> Result<Command, String> {
         duration,
         frequency_hz: frequency,
         pids,
+        merge_by,
         output,
         max_cpu_percent: max_cpu,
         max_memory_bytes: max_memory * 1024 * 1024,

@@ -1,6 +1,7 @@
 //! Rows of arguments: those that mean something, and those that must end in a usage error and nothing worse.
 
 use super::*;
+use crate::profile::MergeBy;
 use std::os::unix::ffi::OsStringExt;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -19,6 +20,7 @@ fn default() -> RecordOptions {
         duration: None,
         frequency_hz: 99,
         pids: vec![],
+        merge_by: None,
         output: None,
         max_cpu_percent: 5.0,
         max_memory_bytes: 256 << 20,
@@ -47,6 +49,9 @@ fn what_is_typed_becomes_what_is_needed_with_and_without_the_command() {
             "--max-cpu 0.5 --max-memory 64",
             RecordOptions { max_cpu_percent: 0.5, max_memory_bytes: 64 << 20, ..default() },
         ),
+        ("--merge-by name", RecordOptions { merge_by: Some(MergeBy::Name), ..default() }),
+        ("--merge-by=service", RecordOptions { merge_by: Some(MergeBy::Service), ..default() }),
+        ("--merge-by container", RecordOptions { merge_by: Some(MergeBy::Container), ..default() }),
         ("-q", RecordOptions { quiet: true, ..default() }),
         ("-v", RecordOptions { verbose: true, ..default() }),
     ];
@@ -83,6 +88,11 @@ fn nasty_arguments_are_usage_errors() {
         &[b"-p", b"4294967297"],
         &[b"-p", b"self"],
         &[b"-p"],
+        &[b"--merge-by"],
+        &[b"--merge-by", b""],
+        &[b"--merge-by", b"pid"],
+        &[b"--merge-by", b"name,service"],
+        &[b"--merge-by", b"name", b"--merge-by", b"name"],
         &[b"-o"],
         &[b"-o", b""],
         &[b"-o", b"-"],
@@ -126,9 +136,16 @@ fn help_lists_options_and_exit_codes_and_version_is_a_version() {
         for exit in Exit::ALL {
             assert!(stop.message.contains(exit.meaning()), "{args}: {exit:?}");
         }
-        for option in
-            ["--duration", "--frequency", "--rate", "--pid", "--output", "--max-cpu", "--max-memory"]
-        {
+        for option in [
+            "--duration",
+            "--frequency",
+            "--rate",
+            "--pid",
+            "--merge-by",
+            "--output",
+            "--max-cpu",
+            "--max-memory",
+        ] {
             assert!(stop.message.contains(option), "{args}: {option}\n{}", stop.message);
         }
     }

@@ -2,6 +2,7 @@
 
 use super::values;
 use crate::exit::Exit;
+use crate::profile::MergeBy;
 use clap::{Args, Parser, Subcommand};
 use std::path::PathBuf;
 use std::time::Duration;
@@ -40,6 +41,10 @@ pub(super) struct TypedRecord {
     #[arg(short, long = "pid", value_name = "PID", allow_hyphen_values = true,
           value_parser = clap::value_parser!(u32).range(1..=values::MAX_PID))]
     pub(super) pids: Vec<u32>,
+
+    /// One profile per group of processes: name, service or container [default: one per process]
+    #[arg(long, value_name = "BY", value_parser = values::merge_by)]
+    pub(super) merge_by: Option<MergeBy>,
 
     /// Directory for the profiles: new, or empty [default: ./pyprof-HOST-UTCTIME]
     #[arg(short, long, value_name = "DIR")]

@@ -1,5 +1,6 @@
 //! Single values of the command line. Numbers are plain decimals: no sign, no exponent, no `inf`, no `NaN`.
 
+use crate::profile::MergeBy;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -40,6 +41,15 @@ pub(super) fn percent(text: &str) -> Result<f64, String> {
         Ok(percent)
     } else {
         Err(format!("must be above 0 and at most {MAX_PERCENT}"))
+    }
+}
+
+pub(super) fn merge_by(text: &str) -> Result<MergeBy, String> {
+    match text {
+        "name" => Ok(MergeBy::Name),
+        "service" => Ok(MergeBy::Service),
+        "container" => Ok(MergeBy::Container),
+        _ => Err("must be name, service or container".into()),
     }
 }
 

@@ -4,18 +4,16 @@
 //! small batches: the peak is a batch, not a second copy of the profile.
 
 use super::pprof_schema as schema;
-use crate::profile::{CaptureMeta, Gil, Location, Profile, Sample};
+use crate::profile::{CaptureMeta, ExecutableMapping, Gil, Location, ProcessMeta, Profile, Sample};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hashbrown::HashMap;
 use prost::Message;
+use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 /// Samples, locations or functions encoded at a time.
 const BATCH: usize = 1024;
-
-/// Every location points to the only mapping, that of the executable: it says that nothing is left to symbolize.
-const MAPPING_ID: u64 = 1;
 
 /// The profile as gzip bytes.
 pub fn pprof(profile: &Profile, capture: &CaptureMeta) -> Vec<u8> {
@@ -34,15 +32,18 @@ pub fn pprof_to(profile: &Profile, capture: &CaptureMeta, writer: impl Write) ->
 
     let used = Used::find(profile);
     let labels = LabelKeys::new(&mut strings);
-    let pid = i64::from(profile.process().pid);
-    let samples =
-        profile.samples().map(|sample| encode_sample(profile, &used, &labels, pid, &mut strings, sample));
+    // The same for all samples of a process.
+    let constant: Vec<Vec<schema::Label>> =
+        profile.processes().map(|process| process_labels(process, &mut strings)).collect();
+    let samples = profile
+        .samples()
+        .map(|sample| encode_sample(profile, &used, &labels, &constant, &mut strings, sample));
     out.batches(samples, |sample| schema::Profile { sample, ..Default::default() })?;
 
     let locations = used.locations.kept().map(|(index, id)| {
-        let Location { function, line, address } = profile.locations()[index];
+        let Location { function, line, address, mapping } = profile.locations()[index];
         let line = schema::Line { function_id: used.functions.id(function.index()), line: line.into() };
-        schema::Location { id, mapping_id: MAPPING_ID, address, line: vec![line] }
+        schema::Location { id, mapping_id: mapping_id(mapping), address, line: vec![line] }
     });
     out.batches(locations, |location| schema::Profile { location, ..Default::default() })?;
 
@@ -63,7 +64,12 @@ pub fn pprof_to(profile: &Profile, capture: &CaptureMeta, writer: impl Write) ->
     out.gzip.finish()?.flush()
 }
 
-/// Everything that is there once: types, times, the mapping, the comments.
+/// Every location points to the mapping of its executable: it says that nothing is left to symbolize.
+fn mapping_id(mapping: u32) -> u64 {
+    u64::from(mapping) + 1
+}
+
+/// Everything that is there once: types, times, the mappings, the comments.
 fn head<'a>(
     profile: &'a Profile,
     capture: &CaptureMeta,
@@ -74,10 +80,24 @@ fn head<'a>(
         |name, unit| schema::ValueType { r#type: strings.index(name), unit: strings.index(unit) };
     let samples = value_type("samples", "count");
     let cpu = value_type("cpu", "nanoseconds");
-    let process = profile.process();
-    let mapping = &process.mapping;
-    // Without a filename pprof says "Main binary filename not available".
-    let filename = [&process.executable, &process.name].into_iter().find(|name| !name.is_empty());
+    let mapping = |(id, process): (u32, &'a ProcessMeta)| {
+        let ExecutableMapping { start, limit, file_offset, ref build_id } = process.mapping;
+        // Without a filename pprof says "Main binary filename not available".
+        let filename = [&process.executable, &process.name].into_iter().find(|name| !name.is_empty());
+        schema::Mapping {
+            id: mapping_id(id),
+            memory_start: start,
+            memory_limit: limit,
+            file_offset,
+            filename: strings.index(filename.map_or("python", |name| name.as_str())),
+            build_id: strings.index(build_id.as_deref().unwrap_or("")),
+            has_functions: true,
+            has_filenames: true,
+            has_line_numbers: true,
+            has_inline_frames: false,
+        }
+    };
+    let mapping = (0..).zip(profile.mappings()).map(mapping).collect();
     schema::Profile {
         // The default is also the last one: Speedscope always opens the last.
         sample_type: vec![samples, cpu],
@@ -86,18 +106,7 @@ fn head<'a>(
         period: signed(capture.period_ns()),
         time_nanos: signed(capture.start_unix_ns),
         duration_nanos: signed(capture.duration_ns),
-        mapping: vec![schema::Mapping {
-            id: MAPPING_ID,
-            memory_start: mapping.start,
-            memory_limit: mapping.limit,
-            file_offset: mapping.file_offset,
-            filename: strings.index(filename.map_or("python", |name| name.as_str())),
-            build_id: strings.index(mapping.build_id.as_deref().unwrap_or("")),
-            has_functions: true,
-            has_filenames: true,
-            has_line_numbers: true,
-            has_inline_frames: false,
-        }],
+        mapping,
         comment: comments.iter().map(|comment| strings.index(comment)).collect(),
         ..Default::default()
     }
@@ -105,11 +114,14 @@ fn head<'a>(
 
 /// What the profile itself could not say.
 fn comments(profile: &Profile, capture: &CaptureMeta) -> Vec<String> {
-    let process = profile.process();
     let mut comments = vec![format!("pyprof-bpf {}", capture.tool_version)];
-    if !process.python_version.is_empty() {
-        comments.push(format!("python: {}", process.python_version));
+    if profile.processes().len() > 1 {
+        comments.push(format!("processes: {}", profile.processes().len()));
     }
+    let versions: BTreeSet<&str> =
+        profile.processes().map(|process| process.python_version.as_str()).collect();
+    let versions = versions.into_iter().filter(|version| !version.is_empty());
+    comments.extend(versions.map(|version| format!("python: {version}")));
     for change in &capture.frequency_changes {
         let seconds = change.after_ns as f64 / 1e9;
         comments.push(format!("frequency: {} Hz after {seconds:.1} s", change.frequency_hz));
@@ -130,7 +142,6 @@ struct LabelKeys {
     thread_id: i64,
     thread_name: i64,
     thread_generation: i64,
-    pid: i64,
     gil: i64,
 }
 
@@ -140,22 +151,32 @@ impl LabelKeys {
             thread_id: strings.index("thread_id"),
             thread_name: strings.index("thread_name"),
             thread_generation: strings.index("thread_generation"),
-            pid: strings.index("pid"),
             gil: strings.index("gil"),
         }
     }
+}
+
+/// The pid, and what the process's owner knows it by.
+fn process_labels<'a>(process: &'a ProcessMeta, strings: &mut Strings<'a>) -> Vec<schema::Label> {
+    let pid = schema::Label { key: strings.index("pid"), num: process.pid.into(), ..Default::default() };
+    let known = process.labels.known().map(|(key, value)| schema::Label {
+        key: strings.index(key),
+        str: strings.index(value),
+        ..Default::default()
+    });
+    std::iter::once(pid).chain(known).collect()
 }
 
 fn encode_sample<'a>(
     profile: &'a Profile,
     used: &Used,
     keys: &LabelKeys,
-    pid: i64,
+    constant: &[Vec<schema::Label>],
     strings: &mut Strings<'a>,
     sample: Sample,
 ) -> schema::Sample {
     let number = |key, num| schema::Label { key, num, ..Default::default() };
-    let mut label = Vec::with_capacity(4);
+    let mut label = Vec::with_capacity(16);
     if let Some(thread) = profile.threads().get(sample.thread.index()) {
         label.push(number(keys.thread_id, thread.tid.into()));
         if !thread.name.is_empty() {
@@ -165,8 +186,8 @@ fn encode_sample<'a>(
         if thread.generation > 1 {
             label.push(number(keys.thread_generation, thread.generation.into()));
         }
+        label.extend_from_slice(constant.get(thread.process as usize).map_or(&[], Vec::as_slice));
     }
-    label.push(number(keys.pid, pid));
     let gil = match sample.gil {
         Gil::Unknown => None,
         Gil::Held => Some("held"),

@@ -11,7 +11,7 @@ use pyunwind::thread::ThreadWalk;
 use super::image::{Image, State};
 use super::ingest::Ingest;
 use crate::bpf::{BpfError, Tables};
-use crate::process::{FactsCache, Inspection, ProcessMemory, UNKNOWN, inspect, process_name, scan};
+use crate::process::{FactsCache, Inspection, ProcessMemory, UNKNOWN, identity, inspect, process_name, scan};
 
 /// Scans of /proc at the start, each for what came while the one before it ran.
 const MAX_SCANS: usize = 8;
@@ -96,13 +96,13 @@ impl Follower {
                         epoch: 0,
                         flags: 0,
                     };
-                    let name = process_name(python.task).unwrap_or_default();
+                    let identity = identity(python.task);
                     // If it has called exec or was forked meanwhile, the kernel's record is better than ours.
                     if tables.add_process(record)? {
                         let mut image = Image::new(key);
                         image.profile.process_mut().start_boot_ns =
                             scan::start_time(pid).map(scan::StartTime::as_ns).unwrap_or(0);
-                        image.identify(python, name);
+                        image.identify(python, identity);
                         ingest.add(image);
                         found += 1;
                     }
@@ -183,9 +183,9 @@ impl Follower {
         };
         match inspection {
             Inspection::Python(python) => {
-                let name = process_name(python.task).unwrap_or_default();
+                let identity = identity(python.task);
                 if self.register(&key, &python, tables) {
-                    ingest.image_mut(index).identify(python, name);
+                    ingest.image_mut(index).identify(python, identity);
                 }
             }
             Inspection::Unsupported { what } => {

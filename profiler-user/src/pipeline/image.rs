@@ -8,8 +8,8 @@ use profiler_common::{Frame, ProcessKey};
 use pyunwind::Outcome;
 
 use super::codes::Codes;
-use crate::process::PythonImage;
-use crate::profile::{ExecutableMapping, Gil, ProcessMeta, Profile, StackId};
+use crate::process::{Identity, PythonImage};
+use crate::profile::{ExecutableMapping, Gil, Labels, ProcessMeta, Profile, StackId};
 
 /// What runs in the image.
 pub enum State {
@@ -96,9 +96,11 @@ impl Image {
     }
 
     /// What /proc says of the process, once it is known to be a Python.
-    pub fn identify(&mut self, python: Box<PythonImage>, name: String) {
+    pub fn identify(&mut self, python: Box<PythonImage>, identity: Identity) {
+        let Identity { name, service, env, version, container_id, pod_uid, unit } = identity;
         let meta = self.profile.process_mut();
         meta.name = name;
+        meta.labels = Labels { service, env, version, container_id, pod_uid, unit };
         meta.executable.clone_from(&python.executable.path);
         meta.python_version.clone_from(&python.version_text);
         meta.mapping = ExecutableMapping {

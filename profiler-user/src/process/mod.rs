@@ -3,11 +3,14 @@
 //! Everything read here was written by a target: it is bounded, capped and checked before use.
 
 pub mod cache;
+pub mod cgroup;
 pub mod elf;
+pub mod environ;
 pub mod facts;
 pub mod file;
-pub mod legacy;
-mod maps;
+pub mod identity;
+mod legacy;
+pub mod maps;
 pub mod memory;
 pub mod name;
 pub mod open;
@@ -18,6 +21,7 @@ mod symbols;
 mod version;
 
 pub use cache::FactsCache;
+pub use identity::{Identity, identity};
 pub use memory::ProcessMemory;
 pub use name::{UNKNOWN, process_name};
 pub use python::{Image, InspectError, Inspection, PythonImage, inspect};

@@ -13,6 +13,43 @@ pub struct ProcessMeta {
     /// As the interpreter states it, such as `3.12.1`.
     pub python_version: String,
     pub mapping: ExecutableMapping,
+    pub labels: Labels,
+}
+
+impl ProcessMeta {
+    /// The service as its owner named it, else the name.
+    pub fn service(&self) -> &str {
+        self.labels.service.as_deref().unwrap_or(&self.name)
+    }
+}
+
+/// What an operator knows a process by; all of it is the same for all samples of the process.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Labels {
+    /// Only as given; a service that nobody named is called by the name of the process.
+    pub service: Option<String>,
+    pub env: Option<String>,
+    pub version: Option<String>,
+    pub container_id: Option<String>,
+    pub pod_uid: Option<String>,
+    pub unit: Option<String>,
+}
+
+impl Labels {
+    /// Those that are known, under the names they have in every output.
+    pub fn known(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let Labels { service, env, version, container_id, pod_uid, unit } = self;
+        [
+            ("service", service),
+            ("env", env),
+            ("version", version),
+            ("container_id", container_id),
+            ("pod_uid", pod_uid),
+            ("unit", unit),
+        ]
+        .into_iter()
+        .filter_map(|(key, value)| Some((key, value.as_deref().filter(|value| !value.is_empty())?)))
+    }
 }
 
 /// Where the executable's text is mapped.

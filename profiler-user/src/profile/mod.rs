@@ -3,12 +3,14 @@
 //! It knows neither where samples come from nor how they are written. Everything is an id until an encoder asks.
 
 mod intern;
+mod merge;
 mod meta;
 mod query;
 mod stacks;
 mod threads;
 
-pub use meta::{CaptureMeta, ExecutableMapping, FrequencyChange, Loss, OwnCost, ProcessMeta, Ticks};
+pub use merge::{Group, MergeBy, groups, merge};
+pub use meta::{CaptureMeta, ExecutableMapping, FrequencyChange, Labels, Loss, OwnCost, ProcessMeta, Ticks};
 pub use query::TopFunction;
 pub use stacks::{LeafFirst, StackNode};
 pub use threads::Thread;
@@ -56,6 +58,8 @@ pub struct Location {
     pub function: FunctionId,
     pub line: u32,
     pub address: u64,
+    /// Position in [`Profile::mappings`]: only of merged profiles is it not 0.
+    pub mapping: u32,
 }
 
 /// Samples and the time they stand for.
@@ -99,6 +103,10 @@ pub struct Sample {
 /// Profile of one process image. Filled with samples, read by encoders and reports.
 pub struct Profile {
     process: ProcessMeta,
+    /// Of a merged profile, all processes but the first.
+    others: Vec<ProcessMeta>,
+    /// And all executables but the first's, as positions in `processes`.
+    other_mappings: Vec<u32>,
     strings: Strings,
     functions: Interner<Function>,
     locations: Interner<Location>,
@@ -116,6 +124,8 @@ impl Profile {
     pub fn new(process: ProcessMeta) -> Self {
         Self {
             process,
+            others: Vec::new(),
+            other_mappings: Vec::new(),
             strings: Strings::new(),
             functions: Interner::new(),
             locations: Interner::new(),
@@ -132,6 +142,21 @@ impl Profile {
         &self.process
     }
 
+    /// All processes whose samples are here: one, unless profiles were merged.
+    pub fn processes(&self) -> impl ExactSizeIterator<Item = &ProcessMeta> {
+        let count = 1 + self.others.len();
+        (0..count).map(|index| index.checked_sub(1).map_or(&self.process, |index| &self.others[index]))
+    }
+
+    /// For each executable a process that has it mapped where its locations say.
+    pub fn mappings(&self) -> impl ExactSizeIterator<Item = &ProcessMeta> {
+        let count = 1 + self.other_mappings.len();
+        (0..count).map(|index| match index.checked_sub(1) {
+            None => &self.process,
+            Some(index) => &self.others[self.other_mappings[index] as usize - 1],
+        })
+    }
+
     /// For what is learnt after the first sample, such as the version of an interpreter that is still starting.
     pub fn process_mut(&mut self) -> &mut ProcessMeta {
         &mut self.process
@@ -144,7 +169,7 @@ impl Profile {
     }
 
     pub fn location(&mut self, function: FunctionId, line: u32, address: u64) -> LocationId {
-        LocationId(self.locations.intern(Location { function, line, address }).0)
+        LocationId(self.locations.intern(Location { function, line, address, mapping: 0 }).0)
     }
 
     pub fn stack(&mut self, leaf_first: &[LocationId]) -> StackId {

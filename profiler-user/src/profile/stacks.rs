@@ -57,10 +57,15 @@ impl StackTree {
         self.last.truncate(shared);
         let mut caller = self.last.last().map_or(StackId(0), |&(_, node)| node);
         for &location in frames.skip(shared) {
-            caller = StackId(self.nodes.intern(StackNode { caller, location }).0);
+            caller = self.child(caller, location);
             self.last.push((location, caller));
         }
         caller
+    }
+
+    /// The stack with one more frame at its leaf.
+    pub(crate) fn child(&mut self, caller: StackId, location: LocationId) -> StackId {
+        StackId(self.nodes.intern(StackNode { caller, location }).0)
     }
 
     /// All nodes; the first one is the root, which is no frame.

@@ -12,13 +12,16 @@ pub struct Thread {
     pub name: String,
     /// 1 for the first user of the tid, 2 for the next.
     pub generation: u32,
+    /// Position in [`super::Profile::processes`].
+    pub process: u32,
 }
 
 #[derive(Default)]
 pub(crate) struct Threads {
     all: Vec<Thread>,
-    ids: Interner<(u32, u64)>,
-    generations: HashMap<u32, u32>,
+    /// By process, tid and start: of two images of one process both have the thread that called exec.
+    ids: Interner<(u32, u32, u64)>,
+    generations: HashMap<(u32, u32), u32>,
     name_bytes: usize,
 }
 
@@ -30,17 +33,22 @@ impl<K: Copy + Eq + std::hash::Hash> Default for Interner<K> {
 
 impl Threads {
     pub(crate) fn intern(&mut self, tid: u32, start_ns: u64) -> ThreadId {
-        let (id, new) = self.ids.intern((tid, start_ns));
+        self.intern_of(0, tid, start_ns)
+    }
+
+    pub(crate) fn intern_of(&mut self, process: u32, tid: u32, start_ns: u64) -> ThreadId {
+        let (id, new) = self.ids.intern((process, tid, start_ns));
         if new {
-            let generation = self.generations.entry(tid).or_insert(0);
+            let generation = self.generations.entry((process, tid)).or_insert(0);
             *generation = generation.saturating_add(1);
-            self.all.push(Thread { tid, start_ns, name: String::new(), generation: *generation });
+            let generation = *generation;
+            self.all.push(Thread { tid, start_ns, name: String::new(), generation, process });
         }
         ThreadId(id)
     }
 
     pub(crate) fn knows(&self, tid: u32, start_ns: u64) -> bool {
-        self.ids.contains(&(tid, start_ns))
+        self.ids.contains(&(0, tid, start_ns))
     }
 
     pub(crate) fn set_name(&mut self, thread: ThreadId, name: &str) {
@@ -59,7 +67,7 @@ impl Threads {
     pub(crate) fn memory_bytes(&self) -> usize {
         self.all.capacity() * size_of::<Thread>()
             + self.ids.memory_bytes()
-            + self.generations.capacity() * (size_of::<(u32, u32)>() + 2)
+            + self.generations.capacity() * (size_of::<((u32, u32), u32)>() + 2)
             + self.name_bytes
     }
 }

@@ -12,9 +12,9 @@ use crate::encode::pprof_to;
 use crate::escape::escape;
 use crate::pipeline::{Follower, Image, Ingest};
 use crate::process::own;
-use crate::profile::{CaptureMeta, Loss, OwnCost, Profile, Ticks};
+use crate::profile::{CaptureMeta, Group, Loss, MergeBy, OwnCost, Profile, Ticks, groups, merge};
 use crate::report;
-use crate::sink::{ImageNumbers, OutputDirectory, SinkError, file_name};
+use crate::sink::{GroupNames, ImageNumbers, OutputDirectory, SinkError, file_name};
 
 /// What the kernel counted of the whole capture.
 pub struct Account {
@@ -91,23 +91,11 @@ pub fn write(
         return Err(RecordError::NothingSampled(nothing(ingest)));
     }
 
-    let mut numbers = ImageNumbers::default();
-    let mut failures: Vec<SinkError> = Vec::new();
-    let mut files: Vec<Option<String>> = Vec::with_capacity(images.len());
-    for image in &images {
-        let profile = &image.profile;
-        let process = profile.process();
-        let name = file_name(&process.name, process.pid, numbers.next(process.pid));
-        match directory.write_with(&name, |file| pprof_to(profile, &meta, file)) {
-            Ok(()) => files.push(Some(name)),
-            Err(error) => {
-                failures.push(error);
-                files.push(None);
-            }
-        }
-    }
+    let profiles: Vec<&Profile> = images.iter().map(|image| &image.profile).collect();
+    let Written { files, number, mut failures } =
+        write_profiles(&profiles, &meta, directory, options.merge_by);
     let profiles: Vec<(&Profile, Option<&str>)> =
-        images.iter().map(|image| &image.profile).zip(files.iter().map(Option::as_deref)).collect();
+        profiles.into_iter().zip(files.iter().map(Option::as_deref)).collect();
     let json = CaptureJson::new(&meta, profiles.iter().copied());
     if let Err(error) = directory.write(capture_json::FILE_NAME, &json.to_bytes()) {
         failures.push(error);
@@ -117,11 +105,57 @@ pub fn write(
         let text = report::summary(profiles, missing_ns, &meta.own_cost, directory.path(), terminal_width());
         eprint!("{text}");
     }
-    let (failed, all) = (failures.len(), images.len() + 1);
+    let (failed, all) = (failures.len(), number + 1);
     match failures.into_iter().next() {
         Some(first) => Err(RecordError::Files { failed, all, first }),
         None => Ok(()),
     }
+}
+
+struct Written {
+    /// Beside the profiles: the file that each is in.
+    files: Vec<Option<String>>,
+    /// How many were to be written.
+    number: usize,
+    failures: Vec<SinkError>,
+}
+
+/// Every profile to a file of its own, or every group of them to one.
+fn write_profiles(
+    profiles: &[&Profile],
+    meta: &CaptureMeta,
+    directory: &OutputDirectory,
+    merge_by: Option<MergeBy>,
+) -> Written {
+    let mut written = Written { files: vec![None; profiles.len()], number: 0, failures: Vec::new() };
+    let mut write = |name: String, profile: &Profile, members: &[usize]| {
+        written.number += 1;
+        match directory.write_with(&name, |file| pprof_to(profile, meta, file)) {
+            Ok(()) => members.iter().for_each(|member| written.files[*member] = Some(name.clone())),
+            Err(error) => written.failures.push(error),
+        }
+    };
+    match merge_by {
+        None => {
+            let mut numbers = ImageNumbers::default();
+            for (index, profile) in profiles.iter().enumerate() {
+                let process = profile.process();
+                let name = file_name(&process.name, process.pid, numbers.next(process.pid));
+                write(name, profile, &[index]);
+            }
+        }
+        Some(by) => {
+            let mut names = GroupNames::default();
+            for Group { name, members } in groups(profiles.iter().map(|profile| profile.process()), by) {
+                let together: Vec<&Profile> = members.iter().map(|member| profiles[*member]).collect();
+                // One merge at a time: each is a copy of its processes.
+                if let Some(merged) = merge(&together) {
+                    write(names.next(&name), &merged, &members);
+                }
+            }
+        }
+    }
+    written
 }
 
 /// Samples, and their weight, of processes that turned out not to be Pythons or ended before anybody could tell.

@@ -151,6 +151,8 @@ impl Session {
         let base_bytes = own::rss_bytes();
         let for_profiles =
             options.max_memory_bytes.saturating_sub(kernel_bytes + base_bytes).max(LEAST_BYTES);
+        // A merge holds its processes twice while it is written.
+        let for_profiles = if options.merge_by.is_some() { for_profiles / 2 } else { for_profiles };
         let mut ingest = Ingest::new(for_profiles as usize);
         let mut follower = Follower::new(&options.pids);
         let found = follower.scan(&mut ingest, &mut bpf.tables)?;

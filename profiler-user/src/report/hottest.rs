@@ -1,6 +1,7 @@
 //! The hottest process: its top functions, as a first answer before any tool is opened.
 
 use super::columns::{Align, cut, cut_start, pad, percent};
+use super::table::title;
 use crate::escape::escape;
 use crate::profile::{Profile, TopFunction};
 use unicode_width::UnicodeWidthStr;
@@ -12,7 +13,7 @@ const NUMBERS_WIDTH: usize = 19;
 /// The functions with the most own time: shares of the process's CPU time, and where that time goes.
 pub fn hottest(profile: &Profile, width: usize) -> String {
     let process = profile.process();
-    let title = format!("Hottest: {} (pid {})", escape(&process.name), process.pid);
+    let title = format!("Hottest: {} (pid {})", escape(&title(process)), process.pid);
     let mut text = format!("{}\n", cut(&title, width));
     text.push_str(&format!("{}\n", cut("  own %  total %  function", width)));
     let all_ns = profile.total().weight_ns;

@@ -2,7 +2,7 @@
 
 use super::columns::{Align, cut, grouped, pad};
 use crate::escape::escape;
-use crate::profile::Profile;
+use crate::profile::{ProcessMeta, Profile};
 use pyunwind::Outcome;
 use unicode_width::UnicodeWidthStr;
 
@@ -14,6 +14,7 @@ const GAP: &str = "  ";
 pub struct Row {
     pub pid: u32,
     pub name: String,
+    pub container: String,
     pub python: String,
     pub samples: u64,
     pub cpu_ns: u64,
@@ -28,7 +29,8 @@ impl Row {
         let total = profile.total();
         Self {
             pid: process.pid,
-            name: process.name.clone(),
+            name: title(process),
+            container: process.labels.container_id.clone().unwrap_or_default(),
             python: process.python_version.clone(),
             samples: total.samples,
             cpu_ns: total.weight_ns,
@@ -39,9 +41,17 @@ impl Row {
     }
 }
 
-const HEADS: [(&str, Align); 8] = [
+/// The service if it was given, and what runs for it: `checkout (gunicorn)`.
+pub(super) fn title(process: &ProcessMeta) -> String {
+    let ProcessMeta { name, .. } = process;
+    let service = process.service();
+    if service == name { name.clone() } else { format!("{service} ({name})") }
+}
+
+const HEADS: [(&str, Align); 9] = [
     ("PID", Align::Right),
     ("NAME", Align::Left),
+    ("CONTAINER", Align::Left),
     ("PYTHON", Align::Left),
     ("SAMPLES", Align::Right),
     ("CPU s", Align::Right),
@@ -50,6 +60,9 @@ const HEADS: [(&str, Align); 8] = [
     ("TOP FUNCTION", Align::Left),
 ];
 const NAME: usize = 1;
+const CONTAINER: usize = 2;
+/// As `docker ps` shows ids.
+const CONTAINER_CHARS: usize = 12;
 const LAST: usize = HEADS.len() - 1;
 
 /// `rows` by CPU time, the most first; beyond `max_rows` they are only counted. No line is wider than `width`.
@@ -66,7 +79,11 @@ pub fn table(mut rows: Vec<Row>, width: usize, max_rows: usize) -> String {
         }
     }
     widths[NAME] = widths[NAME].min(MAX_NAME_WIDTH);
-    let before_last = widths[..LAST].iter().sum::<usize>() + LAST * GAP.len();
+    if rows.iter().all(|cells| cells[CONTAINER].is_empty()) {
+        widths[CONTAINER] = 0;
+    }
+    let is_shown = |column: &usize| *column != CONTAINER || widths[CONTAINER] > 0;
+    let before_last: usize = (0..LAST).filter(is_shown).map(|column| widths[column] + GAP.len()).sum();
     widths[LAST] = widths[LAST].min(width.saturating_sub(before_last));
 
     let mut text = line(&HEADS.map(|(head, _)| head.into()), &widths, width);
@@ -80,10 +97,11 @@ pub fn table(mut rows: Vec<Row>, width: usize, max_rows: usize) -> String {
 }
 
 fn cells(row: &Row) -> [String; HEADS.len()] {
-    let Row { pid, name, python, samples, cpu_ns, truncated, lost, top } = row;
+    let Row { pid, name, container, python, samples, cpu_ns, truncated, lost, top } = row;
     [
         pid.to_string(),
         escape(name).into_owned(),
+        escape(&container.chars().take(CONTAINER_CHARS).collect::<String>()).into_owned(),
         if python.is_empty() { "?".into() } else { escape(python).into_owned() },
         grouped(*samples),
         format!("{:.2}", *cpu_ns as f64 / 1e9),
@@ -94,8 +112,10 @@ fn cells(row: &Row) -> [String; HEADS.len()] {
 }
 
 fn line(cells: &[String; HEADS.len()], widths: &[usize; HEADS.len()], max_width: usize) -> String {
-    let columns = cells.iter().zip(widths).zip(HEADS);
-    let columns = columns.map(|((cell, &width), (_, align))| pad(&cut(cell, width), width, align));
-    let line = columns.collect::<Vec<_>>().join(GAP);
+    let columns = cells.iter().zip(widths).zip(HEADS).enumerate();
+    // No process is in a container: no column says so.
+    let shown = columns.filter(|(column, ((_, width), _))| *column != CONTAINER || **width > 0);
+    let shown = shown.map(|(_, ((cell, &width), (_, align)))| pad(&cut(cell, width), width, align));
+    let line = shown.collect::<Vec<_>>().join(GAP);
     format!("{}\n", cut(line.trim_end(), max_width))
 }

@@ -96,6 +96,7 @@ fn the_table_is_sorted_aligned_and_cut() {
         Row {
             pid: 4_194_304,
             name: "\u{65e5}\u{672c}.py".into(),
+            container: String::new(),
             python: "3.13.0".into(),
             samples: 12_345,
             cpu_ns: 123_450_000_000,
@@ -116,8 +117,41 @@ fn the_table_is_sorted_aligned_and_cut() {
 }
 
 #[test]
+fn services_and_containers_show_where_there_are_any() {
+    let meta = |pid: u32, service: Option<&str>, container: Option<&str>| {
+        let mut profile = profile(pid, "gunicorn", u64::from(pid));
+        let labels = &mut profile.process_mut().labels;
+        labels.service = service.map(str::to_owned);
+        labels.container_id = container.map(str::to_owned);
+        Row::of(&profile)
+    };
+    let rows = vec![
+        meta(4, Some("checkout"), Some("3f1b8c0a5d9e4726b1c8d7e6f5a4938271605f4e3d2c1b0a9f8e7d6c5b4a3928")),
+        meta(3, Some("gunicorn"), Some("w\x1b[31m")),
+        meta(2, Some("pay\x07"), None),
+        meta(1, None, None),
+    ];
+    let expected = "\
+PID  NAME                 CONTAINER     PYTHON  SAMPLES  CPU s  TRUNCATED  LOST  TOP FUNCTION
+  4  checkout (gunicorn)  3f1b8c0a5d9e  3.12.1        3   4.00          1     1  Parser.parse
+  3  gunicorn             w\\x1b[31m     3.12.1        3   3.00          1     1  Parser.parse
+  2  pay\\x07 (gunicorn)                 3.12.1        3   2.00          1     1  Parser.parse
+  1  gunicorn                           3.12.1        3   1.00          1     1  Parser.parse
+";
+    assert_eq!(table(rows.clone(), 100, 9), expected);
+    // Without a container there is no column for it, and all columns still fit.
+    let expected = "\
+PID  NAME                PYTHON  SAMPLES  CPU s  TRUNCATED  LOST  TOP FUN\u{2026}
+  2  pay\\x07 (gunicorn)  3.12.1        3   2.00          1     1  Parser.\u{2026}
+  1  gunicorn            3.12.1        3   1.00          1     1  Parser.\u{2026}
+";
+    assert_eq!(table(rows[2..].to_vec(), 74, 9), expected);
+}
+
+#[test]
 fn no_line_is_wider_than_the_terminal() {
     let mut long = profile(1, &"n".repeat(500), 10);
+    long.process_mut().labels.container_id = Some("\u{65e5}".repeat(200));
     let thread = long.thread(1, 0);
     let function = long.function(&"\u{65e5}".repeat(2000), &format!("/{}.py", "d".repeat(3000)), 1);
     let location = long.location(function, u32::MAX, 0);

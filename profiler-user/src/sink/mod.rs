@@ -4,4 +4,4 @@ mod directory;
 mod names;
 
 pub use directory::{OutputDirectory, Owner, SinkError};
-pub use names::{ImageNumbers, default_directory, file_name, sanitise};
+pub use names::{GroupNames, ImageNumbers, default_directory, file_name, sanitise};

@@ -1,7 +1,7 @@
 //! Names of files: built from what a target calls itself, so nothing of it is trusted.
 
 use crate::utc;
-use hashbrown::HashMap;
+use hashbrown::{HashMap, HashSet};
 use std::path::PathBuf;
 
 /// Longest part of a file name that a target chooses, in bytes: names stay far below the 255 of file systems.
@@ -17,6 +17,31 @@ pub fn default_directory(host: &str, start_unix_ns: u64) -> PathBuf {
 pub fn file_name(name: &str, pid: u32, image: u32) -> String {
     let name = sanitise(name);
     if image > 1 { format!("{name}-{pid}.{image}.pb.gz") } else { format!("{name}-{pid}.pb.gz") }
+}
+
+/// Names of files that hold several processes: `NAME.pb.gz`, and `NAME.2.pb.gz` where another group got that name.
+#[derive(Default)]
+pub struct GroupNames {
+    taken: HashSet<String>,
+    /// The last number of each name, so that ten thousand groups of one name are not tried one by one.
+    numbers: HashMap<String, u32>,
+}
+
+impl GroupNames {
+    pub fn next(&mut self, name: &str) -> String {
+        let name = sanitise(name);
+        let number = self.numbers.entry(name.clone()).or_insert(0);
+        loop {
+            *number = number.saturating_add(1);
+            let file = match *number {
+                1 => format!("{name}.pb.gz"),
+                number => format!("{name}.{number}.pb.gz"),
+            };
+            if self.taken.insert(file.clone()) {
+                return file;
+            }
+        }
+    }
 }
 
 /// A name of letters, digits, dots, dashes and underscores that no tool takes for an option or a hidden file.
@@ -75,6 +100,24 @@ mod tests {
         assert_eq!(next("app.py", 7), "app.py-7.2.pb.gz");
         assert_eq!(next("other", 7), "other-7.3.pb.gz");
         assert_eq!(next("app.py", 8), "app.py-8.pb.gz");
+    }
+
+    #[test]
+    fn groups_with_the_same_name_on_disk_get_numbers() {
+        let mut names = GroupNames::default();
+        let rows = [
+            ("checkout", "checkout.pb.gz"),
+            ("a b", "a_b.pb.gz"),
+            ("a/b", "a_b.2.pb.gz"),
+            ("a_b.3", "a_b.3.pb.gz"),
+            ("a\0b", "a_b.4.pb.gz"),
+            ("", "python.pb.gz"),
+            ("..", "_..pb.gz"),
+            ("-", "_.pb.gz"),
+        ];
+        for (name, expected) in rows {
+            assert_eq!(names.next(name), expected, "{name:?}");
+        }
     }
 
     #[test]

@@ -118,8 +118,18 @@ fn read_str(
     field: u16,
     part: &'static str,
 ) -> Result<String, CodeError> {
+    let at = memory.word(code.offset(field.into())).map_err(|Fault| CodeError::Unreadable(part))?;
+    str_at(memory, layout, Addr(at), part)
+}
+
+/// The string object at `at`; `part` says what it is in case of an error.
+pub(super) fn str_at(
+    memory: &mut impl Memory,
+    layout: &Layout,
+    at: Addr,
+    part: &'static str,
+) -> Result<String, CodeError> {
     let unreadable = |Fault| CodeError::Unreadable(part);
-    let at = Addr(memory.word(code.offset(field.into())).map_err(unreadable)?);
     if at.is_null() || !at.is_aligned() {
         return Err(CodeError::Malformed(part));
     }

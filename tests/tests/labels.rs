@@ -1,0 +1,281 @@
+//! What an operator knows a process by, in every output; and one profile per group of processes. The truth is what the
+//! test gives to its targets: their environment, their control group.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use pyprof_tests::pythons::python;
+use pyprof_tests::{Capture, Profile, Python, Scratch, Target, capture, go, pythons};
+
+/// Prints its pid and that of a child, both of which spin until the end; `exec` becomes another program on a word.
+const SOURCE: &str = r#"
+import os, sys
+
+def spin():
+    while True:
+        for _ in range(2000):
+            pass
+
+def forked():
+    spin()
+
+if len(sys.argv) > 1 and sys.argv[1] == "fork":
+    sys.stdin.readline()
+    pid = os.fork()
+    if pid == 0:
+        forked()
+    print(pid, flush=True)
+elif len(sys.argv) > 1 and sys.argv[1] == "exec":
+    sys.stdin.readline()
+    os.environ["DD_SERVICE"] = "after"
+    os.execv(sys.executable, [sys.executable, sys.argv[0]])
+else:
+    print("ready", flush=True)
+spin()
+"#;
+
+const SECRET: &str = "hunter2-s3cr3t";
+const POD: &str = "8712f785-1a3e-41ec-a00b-e2dcc77431cb";
+
+struct Script {
+    _scratch: Scratch,
+    path: PathBuf,
+}
+
+fn script(name: &str) -> Script {
+    let scratch = Scratch::new("labels");
+    let path = scratch.path().join(name);
+    std::fs::write(&path, SOURCE).expect("the script");
+    Script { _scratch: scratch, path }
+}
+
+fn target(python: &Python, script: &Script, variables: &[(&str, &str)], how: &str) -> Target {
+    let mut command = Command::new(&python.path);
+    command.arg(&script.path).envs(variables.iter().copied()).env("API_TOKEN", SECRET);
+    if !how.is_empty() {
+        command.arg(how);
+    }
+    let mut target = Target::command(command);
+    if how.is_empty() {
+        target.line();
+    }
+    target
+}
+
+/// A control group as the kubelet makes it; it goes when its processes are gone.
+struct Container {
+    id: String,
+    made: Vec<PathBuf>,
+}
+
+impl Container {
+    fn new() -> Container {
+        // systemd's own hierarchy of a hybrid host, or the unified one.
+        let roots = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
+        let root = roots.into_iter().find(|root| Path::new(root).join("cgroup.procs").exists());
+        let mut path = PathBuf::from(root.expect("control groups are mounted"));
+        let mut container =
+            Container { id: format!("{:08x}", std::process::id()).repeat(8), made: Vec::new() };
+        let top = format!("pyprof-labels-{}-{:p}", std::process::id(), &raw const container);
+        for element in [top, format!("pod{POD}"), container.id.clone()] {
+            path.push(element);
+            std::fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            container.made.push(path.clone());
+        }
+        container
+    }
+
+    fn add(&self, pid: u32) {
+        let procs = self.made.last().expect("three groups").join("cgroup.procs");
+        std::fs::write(procs, pid.to_string()).expect("root moves processes");
+    }
+}
+
+impl Drop for Container {
+    fn drop(&mut self) {
+        for path in self.made.iter().rev() {
+            let _ = std::fs::remove_dir(path);
+        }
+    }
+}
+
+const KEYS: [&str; 6] = ["service", "env", "version", "container_id", "pod_uid", "unit"];
+
+/// All that capture.json says of a process, and that every sample says the same.
+fn labels(capture: &Capture, process: &serde_json::Value) -> BTreeMap<String, String> {
+    let known: BTreeMap<String, String> =
+        KEYS.iter().filter_map(|key| Some(((*key).to_owned(), process[*key].as_str()?.to_owned()))).collect();
+    let profile = capture.profile_of(process);
+    let pid = process["pid"].as_i64().expect("a pid");
+    let own: Vec<_> = profile.samples.iter().filter(|sample| sample.numbers["pid"] == pid).collect();
+    assert!(!own.is_empty(), "{process}");
+    for sample in own {
+        let mut labels: BTreeMap<_, _> = sample.labels.clone().into_iter().collect();
+        labels.remove("thread_name");
+        labels.retain(|key, _| KEYS.contains(&key.as_str()));
+        assert_eq!(labels, known, "{process}");
+    }
+    known
+}
+
+fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
+    pairs.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect()
+}
+
+#[test]
+fn labels_are_in_every_output_and_survive_fork_and_exec() {
+    let script = script("labelled.py");
+    let attributes = format!("service.name=pay%20ments,deployment.environment=dev,token={SECRET}");
+    for python in pythons() {
+        let container = Container::new();
+        let datadog = [("DD_SERVICE", "checkout"), ("DD_ENV", "prod"), ("DD_VERSION", "1.2.3")];
+        let mut forker = target(&python, &script, &datadog, "fork");
+        let mut execer = target(&python, &script, &[("OTEL_RESOURCE_ATTRIBUTES", &attributes)], "exec");
+        let plain = target(&python, &script, &[], "");
+        let contained = target(&python, &script, &[("OTEL_SERVICE_NAME", "inside")], "");
+        container.add(contained.pid());
+        // What the machine that runs the test puts a process into.
+        let unit = std::fs::read_to_string(format!("/proc/{}/cgroup", plain.pid())).expect("it lives");
+        assert!(![".service", ".scope"].iter().any(|suffix| unit.contains(suffix)), "{unit}");
+
+        let recording = capture::start(&["-F", "499", "--max-cpu", "400"]);
+        std::thread::sleep(std::time::Duration::from_millis(300));
+        forker.tell("go");
+        let child: u32 = forker.line().parse().expect("a pid");
+        execer.tell("go");
+        assert_eq!(execer.line(), "ready");
+        let late = target(&python, &script, &[("DD_SERVICE", "late"), ("OTEL_SERVICE_NAME", "no")], "");
+        std::thread::sleep(std::time::Duration::from_millis(900));
+        let capture = recording.stop();
+        // SAFETY: the child of our own target, which nobody has waited for.
+        unsafe { libc::kill(child as i32, libc::SIGKILL) };
+        assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
+
+        let rows = [
+            (forker.pid(), &datadog.map(|(key, value)| (&key[3..], value))[..]),
+            (child, &datadog.map(|(key, value)| (&key[3..], value))[..]),
+            (plain.pid(), &[]),
+            (late.pid(), &[("service", "late")]),
+            (contained.pid(), &[("service", "inside"), ("container_id", &container.id), ("pod_uid", POD)]),
+        ];
+        for (pid, expected) in rows {
+            let expected: Vec<(String, &str)> =
+                expected.iter().map(|(key, value)| (key.to_lowercase(), *value)).collect();
+            let expected: BTreeMap<String, String> =
+                expected.into_iter().map(|(key, value)| (key, value.to_owned())).collect();
+            assert_eq!(labels(&capture, capture.process(pid)), expected, "{python}: {pid}");
+        }
+        // Another environment from the exec on; before it the process waited, mostly without a sample.
+        let images = capture.processes(execer.pid());
+        let after = images.last().expect("it ran");
+        assert_eq!(labels(&capture, after), map(&[("service", "after"), ("env", "dev")]), "{python}");
+
+        let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
+        let lines: Vec<String> = capture.stderr.lines().map(words).collect();
+        for row in [
+            "PID NAME CONTAINER PYTHON ".to_owned(),
+            format!("{} checkout (labelled) {} ", forker.pid(), python.version),
+            format!("{} inside (labelled) {} {} ", contained.pid(), &container.id[..12], python.version),
+            format!("{} labelled {} ", plain.pid(), python.version),
+        ] {
+            assert!(lines.iter().any(|line| line.starts_with(&row)), "{row:?}: {}", capture.stderr);
+        }
+        let json = capture.json.to_string();
+        assert!(!json.contains(SECRET) && !capture.stderr.contains(SECRET), "{python}: {json}");
+        drop((contained, plain, late, forker, execer));
+    }
+}
+
+/// Sums by pid: samples and ns.
+fn by_pid(profile: &Profile) -> BTreeMap<i64, (u64, u64)> {
+    let mut sums: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
+    for sample in &profile.samples {
+        let sum = sums.entry(sample.numbers["pid"]).or_default();
+        *sum = (sum.0 + sample.count, sum.1 + sample.ns);
+    }
+    sums
+}
+
+#[test]
+fn groups_share_a_profile_and_keep_their_pids() {
+    let (app, other) = (script("app.py"), script("other.py"));
+    let (old, new) = (python(8), python(13));
+    let container = Container::new();
+    let targets = [
+        target(&old, &app, &[("DD_SERVICE", "shop/a b")], ""),
+        target(&new, &other, &[("DD_SERVICE", "shop/a b")], ""),
+        target(&new, &app, &[], ""),
+        target(&new, &app, &[("DD_SERVICE", "shop.a.b")], ""),
+    ];
+    container.add(targets[1].pid());
+    container.add(targets[2].pid());
+    let pids: Vec<i64> = targets.iter().map(|target| target.pid().into()).collect();
+    let id = format!("{}.pb.gz", container.id);
+    let rows = [
+        ("name", vec![("app.pb.gz", vec![0, 2, 3]), ("other.pb.gz", vec![1])]),
+        (
+            "service",
+            vec![("shop_a_b.pb.gz", vec![0, 1]), ("app.pb.gz", vec![2]), ("shop.a.b.pb.gz", vec![3])],
+        ),
+        ("container", vec![("host.pb.gz", vec![0, 3]), (id.as_str(), vec![1, 2])]),
+    ];
+    for (by, groups) in rows {
+        let mut args: Vec<String> =
+            ["-d", "2", "-F", "499", "--max-cpu", "400", "--merge-by", by].map(str::to_owned).to_vec();
+        for pid in &pids {
+            args.extend(["-p".to_owned(), pid.to_string()]);
+        }
+        let capture = capture::run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        assert_eq!(capture.code, 0, "{by}: {}", capture.stderr);
+        let entries = std::fs::read_dir(capture.directory()).expect("the output");
+        let mut names: Vec<String> = entries
+            .map(|entry| entry.expect("an entry").file_name().to_string_lossy().into_owned())
+            .collect();
+        names.sort();
+        let mut expected: Vec<&str> = groups.iter().map(|(name, _)| *name).collect();
+        expected.push("capture.json");
+        expected.sort_unstable();
+        assert_eq!(names, expected, "{by}");
+        for (file, members) in &groups {
+            let path = capture.directory().join(file);
+            let profile = Profile::read(&path);
+            let mut expected = BTreeMap::new();
+            let mut executables = std::collections::BTreeSet::new();
+            for member in members {
+                let process = capture.process(pids[*member] as u32);
+                assert_eq!(process["file"], *file, "{by}");
+                let count = |key: &str| process[key].as_u64().expect("a count");
+                expected.insert(pids[*member], (count("samples"), count("cpu_ns")));
+                executables.insert(process["executable"].as_str().expect("a path").to_owned());
+                labels(&capture, process);
+            }
+            assert_eq!(by_pid(&profile), expected, "{by} {file}");
+            let all = expected.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+            let (spin, _) = profile.cumulative("spin");
+            // Whoever shares the CPUs with this test, there must be something to sum up.
+            assert!(all.0 > 20 * members.len() as u64, "{by} {file}: {all:?}");
+            assert!(spin * 100 >= all.0 * 99, "{by} {file}: {spin} of {all:?}: {:?}", profile.stacks());
+            // Another reader finds the same, and every executable.
+            assert_eq!(go::top(&[], &path).values().map(|(flat, _)| flat).sum::<u64>(), all.1, "{by} {file}");
+            let raw = go::pprof(&["-raw"], &path);
+            let (_, mappings) = raw.split_once("\nMappings\n").expect("mappings");
+            for executable in &executables {
+                assert!(mappings.contains(executable.as_str()), "{by} {file}: {executable}: {mappings}");
+            }
+            assert_eq!(mappings.lines().count(), executables.len(), "{by} {file}: {mappings}");
+        }
+        // The file to open is the one with the hottest process in it, and the table still has every process.
+        let hottest = capture.json["processes"].as_array().expect("processes").iter();
+        let hottest = hottest.max_by_key(|process| process["cpu_ns"].as_u64()).expect("one");
+        let line = capture.stderr.lines().last().expect("a line");
+        let file = hottest["file"].as_str().expect("a file");
+        assert!(line.starts_with("go tool pprof") && line.ends_with(&format!("/{file}")), "{line}");
+        let rows = capture
+            .stderr
+            .lines()
+            .filter(|line| pids.iter().any(|pid| line.trim_start().starts_with(&format!("{pid} "))));
+        assert_eq!(rows.count(), pids.len(), "{by}: {}", capture.stderr);
+    }
+    drop(targets);
+}
