@@ -16,7 +16,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use cache::{Cache, Scratch};
 use debian::Mirror;
 pub(crate) use index::Interpreter;
-use rows::{How, ROWS, Row, Tree, tree_of};
+use rows::{How, ROWS, Row, Tree};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -84,7 +84,7 @@ struct Session {
 impl Farm<'_> {
     fn rows_of(&mut self, tree: &Tree, rows: Vec<&'static Row>, may_fetch: bool) -> Vec<Outcome> {
         let outcomes = self.probe(tree, &rows);
-        if !may_fetch || !is_in_vain(&outcomes) {
+        if !may_fetch || !self.is_broken(tree, &outcomes) {
             return outcomes;
         }
         match self.fetch(tree, &rows).with_context(|| format!("failed to fetch {}", tree.name)) {
@@ -108,6 +108,10 @@ impl Farm<'_> {
         rows.iter().map(|row| (row.name, look(row))).collect()
     }
 
+    fn is_broken(&self, tree: &Tree, outcomes: &[Outcome]) -> bool {
+        outcomes.iter().any(|(name, outcome)| outcome.is_err() && !self.cache.is_without(tree, name))
+    }
+
     fn fetch(&mut self, tree: &Tree, rows: &[&'static Row]) -> Result<Vec<Outcome>> {
         let started = Instant::now();
         let cache = self.cache;
@@ -115,7 +119,7 @@ impl Farm<'_> {
             self.session = Some(Session::start(cache)?);
             // Whoever had the lock before us may have fetched it.
             let outcomes = self.probe(tree, rows);
-            if !is_in_vain(&outcomes) {
+            if !self.is_broken(tree, &outcomes) {
                 return Ok(outcomes);
             }
         }
@@ -134,20 +138,18 @@ impl Farm<'_> {
         }
         // Before anyone else sees it: a tree of which nothing runs is none.
         let root = work.join("root");
-        let of_tree = ROWS.iter().filter(|row| tree_of(row).is_some_and(|its| its.name == tree.name));
-        let runs: Vec<Result<_>> = of_tree.map(|row| probe::probe(row, &root)).collect();
-        if runs.iter().all(Result::is_err) {
-            runs.into_iter().collect::<Result<Vec<_>>>()?;
+        let of_tree = ROWS.iter().filter(|row| row.tree == tree.name);
+        let (run, without): (Vec<_>, Vec<_>) =
+            of_tree.map(|row| (row.name, probe::probe(row, &root))).partition(|(_, facts)| facts.is_ok());
+        if run.is_empty() {
+            without.into_iter().try_for_each(|(_, why)| why.map(drop))?;
+            bail!("nothing runs what it brings");
         }
-        cache.commit(tree, &scratch)?;
+        let without: Vec<&str> = without.into_iter().map(|(name, _)| name).collect();
+        cache.commit(tree, &scratch, &without)?;
         eprintln!("{}: there in {:.1?}", tree.name, started.elapsed());
         Ok(self.probe(tree, rows))
     }
-}
-
-/// None runs. One that does not in a tree where others do would not after another fetch either.
-fn is_in_vain(outcomes: &[Outcome]) -> bool {
-    outcomes.iter().all(|(_, outcome)| outcome.is_err())
 }
 
 impl Session {

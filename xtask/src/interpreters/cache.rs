@@ -10,8 +10,10 @@ use anyhow::{Context, Result};
 
 use super::rows::Tree;
 
-/// What the tree was made from; written last.
+/// What the tree was made from.
 const RECIPE: &str = "recipe";
+/// The rows that did not run when it was made, a line each: making it again would not help them.
+const WITHOUT: &str = "without";
 
 pub(super) struct Cache {
     pub(super) dir: PathBuf,
@@ -50,6 +52,11 @@ impl Cache {
         recipe.is_ok_and(|recipe| recipe == recipe_of(tree))
     }
 
+    pub(super) fn is_without(&self, tree: &Tree, row: &str) -> bool {
+        let without = fs::read_to_string(self.dir.join(tree.name).join(WITHOUT)).unwrap_or_default();
+        without.lines().any(|name| name == row)
+    }
+
     /// An empty directory on the same file system, gone when the value is dropped.
     pub(super) fn scratch(&self, name: &str) -> Result<Scratch> {
         let dir = self.dir.join(format!(".{name}.{}", std::process::id()));
@@ -59,11 +66,12 @@ impl Cache {
     }
 
     /// Puts what is in `scratch` (its `root`) where `tree` belongs.
-    pub(super) fn commit(&self, tree: &Tree, scratch: &Scratch) -> Result<()> {
+    pub(super) fn commit(&self, tree: &Tree, scratch: &Scratch, without: &[&str]) -> Result<()> {
         let whole = scratch.dir.join("whole");
         fs::create_dir(&whole).with_context(|| format!("failed to create {}", whole.display()))?;
         rename(&scratch.dir.join("root"), &whole.join("root"))?;
         fs::write(whole.join(RECIPE), recipe_of(tree)).context("failed to write the recipe")?;
+        fs::write(whole.join(WITHOUT), without.join("\n")).context("failed to write what does not run")?;
         let place = self.dir.join(tree.name);
         if place.symlink_metadata().is_ok() {
             rename(&place, &scratch.dir.join("old"))?;
@@ -138,7 +146,9 @@ mod tests {
             fs::create_dir(scratch.dir.join("root")).unwrap();
             fs::write(scratch.dir.join("root/python"), round).unwrap();
             assert_eq!(cache.has(tree), round == "again");
-            cache.commit(tree, &scratch).unwrap();
+            cache.commit(tree, &scratch, &[round, "other"]).unwrap();
+            assert!(cache.is_without(tree, round) && cache.is_without(tree, "other"));
+            assert!(!cache.is_without(tree, tree.name) && !cache.is_without(&TREES[1], round));
             assert!(cache.has(tree) && !cache.has(&TREES[1]));
             assert_eq!(fs::read_to_string(cache.root(tree).join("python")).unwrap(), round);
         }

@@ -70,7 +70,8 @@ impl<'a> Apt<'a> {
         }
         fs::write(dir.join("sources.list"), mirror.source(suite)).context("failed to write apt's sources")?;
         fs::write(dir.join("status"), "").context("failed to write apt's status")?;
-        let updated = apt.get(&["-qq", "update"], &[]);
+        apt.configure().context("failed to write apt's configuration")?;
+        let updated = apt.get(&["-qq", "update"]);
         if updated.is_err() {
             // Else the next tree would take what little there is for the suite.
             fs::remove_dir_all(dir).context("failed to remove apt's lists")?;
@@ -79,37 +80,35 @@ impl<'a> Apt<'a> {
         Ok(apt)
     }
 
-    fn get(&self, arguments: &[&str], options: &[String]) -> Result<String> {
+    fn configure(&self) -> std::io::Result<()> {
         let dir = self.dir.display();
+        // _apt must not enter the home directory of root; and an update that reached no mirror is an error.
+        let text = format!(
+            "Dir::State::Lists \"{dir}/lists\";\n\
+             Dir::State::status \"{dir}/status\";\n\
+             Dir::Etc::SourceList \"{dir}/sources.list\";\n\
+             Dir::Etc::SourceParts \"/dev/null\";\n\
+             Dir::Cache \"{dir}/cache\";\n\
+             Acquire::Languages \"none\";\n\
+             Acquire::Check-Valid-Until \"false\";\n\
+             APT::Install-Recommends \"false\";\n\
+             APT::Sandbox::User \"root\";\n\
+             APT::Update::Error-Mode \"any\";\n"
+        );
+        fs::write(self.dir.join("apt.conf"), text)
+    }
+
+    fn get(&self, arguments: &[&str]) -> Result<()> {
         let mut apt = command("apt-get");
-        // A warning, such as that of an update that reached no mirror, is an error here.
-        for option in [
-            format!("Dir::State::Lists={dir}/lists"),
-            format!("Dir::State::status={dir}/status"),
-            format!("Dir::Etc::SourceList={dir}/sources.list"),
-            "Dir::Etc::SourceParts=/dev/null".to_owned(),
-            format!("Dir::Cache={dir}/cache"),
-            "Acquire::Languages=none".to_owned(),
-            "Acquire::Check-Valid-Until=false".to_owned(),
-            "APT::Update::Error-Mode=any".to_owned(),
-            "APT::Install-Recommends=0".to_owned(),
-            // _apt must not enter the home directory of root.
-            "APT::Sandbox::User=root".to_owned(),
-        ]
-        .iter()
-        .chain(options)
-        {
-            apt.args(["-o", option]);
-        }
-        output(apt.args(arguments))
+        output(apt.arg("-c").arg(self.dir.join("apt.conf")).args(arguments)).map(drop)
     }
 
     fn download(&self, packages: &[&str], debs: &Path) -> Result<()> {
         fs::create_dir_all(debs.join("partial")).context("failed to make a place for packages")?;
-        let mut arguments = vec!["-y", "-qq", "-d", "install"];
+        let archives = format!("Dir::Cache::archives={}", debs.display());
+        let mut arguments = vec!["-o", &archives, "-y", "-qq", "-d", "install"];
         arguments.extend(packages);
-        self.get(&arguments, &[format!("Dir::Cache::archives={}", debs.display())])
-            .map(drop)
+        self.get(&arguments)
             .with_context(|| format!("failed to download {} of Debian {}", packages.join(", "), self.suite))
     }
 }

@@ -10,7 +10,7 @@ use std::process::{Child, Stdio};
 use anyhow::{Context, Result, anyhow, bail};
 
 use super::rows::{Kind, Libc, Row, Runtime};
-use crate::util::{command, display, which};
+use crate::util::{command, which};
 
 /// Waits at the end, so that the process can be looked at. Only modules that each build has.
 const SCRIPT: &str = "\
@@ -67,7 +67,7 @@ pub(super) fn probe(row: &Row, root: &Path) -> Result<Facts> {
     }
     let status = child.wait().with_context(|| format!("failed to wait for {}", argv.join(" ")))?;
     if !status.success() {
-        bail!("{} ended with {status}: {}", display(&python), stderr.trim());
+        bail!("{} ended with {status}: {}", argv.join(" "), stderr.trim());
     }
     let facts = facts?;
     match mismatch(row, &facts) {

@@ -113,99 +113,65 @@ const fn host(
 const FREE_THREADED: &[&str] = &["--disable-gil", "--disable-test-modules", "--without-ensurepip"];
 const PLAIN: &[&str] = &["--disable-test-modules", "--without-ensurepip"];
 
-/// In the order of their cost.
+const fn closure(
+    name: &'static str,
+    suite: &'static str,
+    packages: &'static [&'static str],
+    hosts: &'static [Host],
+) -> Tree {
+    Tree { name, how: How::Closure { suite, packages, hosts } }
+}
+
+/// Debian's libpython3.14.a lacks what host.c then stands in for.
+const EXEC_14: &[&str] = &["-no-pie", "-DWITHOUT_HACL"];
+const STATIC_14: &[&str] = &["-static", "-no-pie", "-DWITHOUT_HACL"];
+
+/// In the order of their cost. `libc-bin` has the C.UTF-8 locale of the C library.
 pub(super) const TREES: &[Tree] = &[
-    Tree {
-        name: "sid-3.14",
-        how: How::Closure {
-            suite: "sid",
-            packages: &["python3.14-minimal", "libpython3.14-stdlib", "libpython3.14", "libc-bin"],
-            hosts: &[shared("usr/bin/python3.14-shared", 14)],
-        },
-    },
-    Tree {
-        name: "sid-3.15",
-        how: How::Closure {
-            suite: "sid",
-            packages: &["python3.15-minimal", "libpython3.15-stdlib", "libpython3.15", "libc-bin"],
-            hosts: &[shared("usr/bin/python3.15-shared", 15)],
-        },
-    },
-    Tree {
-        name: "sid-3.13",
-        how: How::Closure {
-            suite: "sid",
-            packages: &["python3.13-minimal", "libpython3.13-stdlib", "libc-bin"],
-            hosts: &[],
-        },
-    },
-    Tree {
-        name: "trixie-3.13",
-        how: How::Closure {
-            suite: "trixie",
-            packages: &["python3.13-minimal", "libpython3.13-stdlib", "libc-bin"],
-            hosts: &[],
-        },
-    },
-    Tree {
-        name: "bookworm-3.11-dbg",
-        how: How::Closure { suite: "bookworm", packages: &["python3.11-dbg", "libc-bin"], hosts: &[] },
-    },
-    Tree {
-        name: "trixie-3.13-dbg",
-        how: How::Closure { suite: "trixie", packages: &["python3.13-dbg", "libc-bin"], hosts: &[] },
-    },
-    Tree {
-        name: "sid-3.14-dbg",
-        how: How::Closure { suite: "sid", packages: &["python3.14-dbg", "libc-bin"], hosts: &[] },
-    },
-    Tree {
-        name: "sid-3.15-dbg",
-        how: How::Closure { suite: "sid", packages: &["python3.15-dbg", "libc-bin"], hosts: &[] },
-    },
-    Tree {
-        name: "embedded-3.11",
-        how: How::Closure {
-            suite: "bookworm",
-            packages: &["libpython3.11-dev", "python3.11-minimal", "libc6-dev", "libc-bin"],
-            hosts: &[
-                host("usr/bin/embedded", 11, Archive, &["-no-pie"], Finish::Nothing),
-                host("usr/bin/stripped", 11, Archive, &["-no-pie"], Finish::Symbols),
-                host("usr/bin/nosections", 11, Archive, &["-no-pie"], Finish::SymbolsAndSectionHeaders),
-                host("usr/bin/pie", 11, PicArchive, &["-pie"], Finish::Nothing),
-                host("usr/bin/static", 11, Archive, &["-static", "-no-pie"], Finish::Nothing),
-                host("usr/bin/static-pie", 11, PicArchive, &["-static-pie"], Finish::Nothing),
-            ],
-        },
-    },
-    Tree {
-        name: "embedded-3.14",
-        how: How::Closure {
-            suite: "sid",
-            packages: &["libpython3.14-dev", "python3.14-minimal", "libc6-dev", "libc-bin"],
-            hosts: &[
-                host("usr/bin/embedded", 14, Archive, &["-no-pie", "-DWITHOUT_HACL"], Finish::Nothing),
-                host("usr/bin/stripped", 14, Archive, &["-no-pie", "-DWITHOUT_HACL"], Finish::Symbols),
-                host(
-                    "usr/bin/nosections",
-                    14,
-                    Archive,
-                    &["-no-pie", "-DWITHOUT_HACL"],
-                    Finish::SymbolsAndSectionHeaders,
-                ),
-                host("usr/bin/pie", 14, PicArchive, &["-pie", "-DWITHOUT_HACL"], Finish::Nothing),
-                // Without -pie it dies in the start code of a C library newer than the linker.
-                host(
-                    "usr/bin/static-pie",
-                    14,
-                    PicArchive,
-                    &["-static-pie", "-DWITHOUT_HACL"],
-                    Finish::Nothing,
-                ),
-            ],
-        },
-    },
-    Tree { name: "pypy3", how: How::Closure { suite: "sid", packages: &["pypy3", "libc-bin"], hosts: &[] } },
+    closure(
+        "sid-3.14",
+        "sid",
+        &["python3.14-minimal", "libpython3.14-stdlib", "libpython3.14", "libc-bin"],
+        &[shared("usr/bin/python3.14-shared", 14)],
+    ),
+    closure(
+        "sid-3.15",
+        "sid",
+        &["python3.15-minimal", "libpython3.15-stdlib", "libpython3.15", "libc-bin"],
+        &[shared("usr/bin/python3.15-shared", 15)],
+    ),
+    closure("sid-3.13", "sid", &["python3.13-minimal", "libpython3.13-stdlib", "libc-bin"], &[]),
+    closure("trixie-3.13", "trixie", &["python3.13-minimal", "libpython3.13-stdlib", "libc-bin"], &[]),
+    closure("bookworm-3.11-dbg", "bookworm", &["python3.11-dbg", "libc-bin"], &[]),
+    closure("trixie-3.13-dbg", "trixie", &["python3.13-dbg", "libc-bin"], &[]),
+    closure("sid-3.14-dbg", "sid", &["python3.14-dbg", "libc-bin"], &[]),
+    closure("sid-3.15-dbg", "sid", &["python3.15-dbg", "libc-bin"], &[]),
+    closure(
+        "embedded-3.11",
+        "bookworm",
+        &["libpython3.11-dev", "python3.11-minimal", "libc6-dev", "libc-bin"],
+        &[
+            host("usr/bin/embedded", 11, Archive, &["-no-pie"], Finish::Nothing),
+            host("usr/bin/stripped", 11, Archive, &["-no-pie"], Finish::Symbols),
+            host("usr/bin/nosections", 11, Archive, &["-no-pie"], Finish::SymbolsAndSectionHeaders),
+            host("usr/bin/pie", 11, PicArchive, &["-pie"], Finish::Nothing),
+            host("usr/bin/static", 11, Archive, &["-static", "-no-pie"], Finish::Nothing),
+            host("usr/bin/static-pie", 11, PicArchive, &["-static-pie"], Finish::Nothing),
+        ],
+    ),
+    // No PIE here: what binutils 2.40 links with libpython3.14-pic.a dies at its start.
+    closure(
+        "embedded-3.14",
+        "sid",
+        &["libpython3.14-dev", "python3.14-minimal", "libc6-dev", "libc-bin"],
+        &[
+            host("usr/bin/embedded", 14, Archive, EXEC_14, Finish::Nothing),
+            host("usr/bin/stripped", 14, Archive, EXEC_14, Finish::Symbols),
+            host("usr/bin/nosections", 14, Archive, EXEC_14, Finish::SymbolsAndSectionHeaders),
+            host("usr/bin/static", 14, Archive, STATIC_14, Finish::Nothing),
+        ],
+    ),
+    closure("pypy3", "sid", &["pypy3", "libc-bin"], &[]),
     Tree {
         name: "source-3.13t",
         how: How::Source {
@@ -305,21 +271,12 @@ pub(super) const ROWS: &[Row] = &[
     variant("embedded-3.14", "embedded-3.14", "usr/bin/embedded", 14),
     variant("embedded-3.14-stripped", "embedded-3.14", "usr/bin/stripped", 14),
     variant("embedded-3.14-nosections", "embedded-3.14", "usr/bin/nosections", 14),
-    Row { pie: true, ..variant("embedded-3.14-pie", "embedded-3.14", "usr/bin/pie", 14) },
-    Row {
-        libc: Libc::Static,
-        pie: true,
-        ..variant("embedded-3.14-static-pie", "embedded-3.14", "usr/bin/static-pie", 14)
-    },
+    Row { libc: Libc::Static, ..variant("embedded-3.14-static", "embedded-3.14", "usr/bin/static", 14) },
     Row { kind: Pypy, runtime: InLibrary, pie: true, ..debian("pypy3", "usr/bin/pypy3", 11) },
     source("source-3.13t", "bin/python3.13t", 13, FreeThreaded, Libc::Glibc),
     source("source-3.14t", "bin/python3.14t", 14, FreeThreaded, Libc::Glibc),
     source("musl-3.11", "bin/python3.11", 11, Release, Libc::Musl),
 ];
-
-pub(super) fn tree_of(row: &Row) -> Option<&'static Tree> {
-    TREES.iter().find(|tree| tree.name == row.tree)
-}
 
 #[cfg(test)]
 mod tests {
@@ -330,7 +287,8 @@ mod tests {
     #[test]
     fn every_row_runs_what_its_tree_brings() {
         for row in ROWS {
-            let tree = tree_of(row).unwrap_or_else(|| panic!("{}: no tree {}", row.name, row.tree));
+            let tree = TREES.iter().find(|tree| tree.name == row.tree);
+            let tree = tree.unwrap_or_else(|| panic!("{}: no tree {}", row.name, row.tree));
             let of_host = |host: &&Host| host.program == row.program;
             if let How::Closure { hosts, .. } = &tree.how
                 && let Some(host) = hosts.iter().find(of_host)
