@@ -123,7 +123,9 @@ fn linkage(maps: &str) -> (Runtime, Libc) {
         true => Runtime::InLibrary,
         false => Runtime::InExecutable,
     };
-    let libc = match (is_there("ld-musl"), is_there("libc.so.6") || is_there("libc-2.")) {
+    // The loader of musl is its C library, and a link to that on Debian.
+    let is_musl = is_there("ld-musl") || files().any(|name| name == "libc.so");
+    let libc = match (is_musl, is_there("libc.so.6") || is_there("libc-2.")) {
         (true, _) => Libc::Musl,
         (false, true) => Libc::Glibc,
         (false, false) => Libc::Static,
@@ -162,12 +164,14 @@ mod tests {
         let check = |maps: &str, expected| assert_eq!(linkage(maps), expected, "{maps}");
         let exe = "00400000-00b2d000 r-xp 00000000 fe:00 12 /r/usr/bin/python3.14\n";
         let libc = "7f00-7f01 r-xp 00000000 fe:00 13 /r/usr/lib/x86_64-linux-gnu/libc.so.6\n";
-        let musl = "7f00-7f01 r-xp 00000000 fe:00 13 /lib/ld-musl-x86_64.so.1\n";
+        let musl = "7f00-7f01 r-xp 00000000 fe:00 13 /usr/lib/x86_64-linux-musl/libc.so\n";
+        let alpine = "7f00-7f01 r-xp 00000000 fe:00 13 /lib/ld-musl-x86_64.so.1\n";
         let library = "7f02-7f03 r-xp 00000000 fe:00 14 /r/usr/lib/libpython3.14.so.1.0\n";
         let heap = "01000000-01021000 rw-p 00000000 00:00 0 [heap]\n";
         check(&format!("{exe}{heap}{libc}"), (Runtime::InExecutable, Libc::Glibc));
         check(&format!("{exe}{heap}{libc}{library}"), (Runtime::InLibrary, Libc::Glibc));
         check(&format!("{exe}{musl}"), (Runtime::InExecutable, Libc::Musl));
+        check(&format!("{exe}{alpine}"), (Runtime::InExecutable, Libc::Musl));
         check(&format!("{exe}{heap}"), (Runtime::InExecutable, Libc::Static));
     }
 
