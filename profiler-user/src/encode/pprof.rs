@@ -108,7 +108,8 @@ fn comments(profile: &Profile, capture: &CaptureMeta) -> Vec<String> {
     let process = profile.process();
     let mut comments = vec![format!("pyprof-bpf {}", capture.tool_version)];
     if !process.python_version.is_empty() {
-        comments.push(format!("python: {}", process.python_version));
+        let unverified = if process.is_unverified { " (unverified)" } else { "" };
+        comments.push(format!("python: {}{unverified}", process.python_version));
     }
     for change in &capture.frequency_changes {
         let seconds = change.after_ns as f64 / 1e9;

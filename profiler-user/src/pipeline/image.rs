@@ -41,6 +41,10 @@ pub struct Image {
     /// Stacks by the kernel's hash of their frames and their outcome.
     pub stacks: HashMap<(u64, u8), StackId>,
     pub waiting: Vec<Waiting>,
+    /// When it became known.
+    pub since: Instant,
+    /// Good, native and bad samples when they were last looked at.
+    pub health: [u64; 3],
     /// The last sample or event: what can go first when memory is short.
     pub exited: bool,
 }
@@ -61,6 +65,8 @@ impl Image {
             codes: Codes::default(),
             stacks: HashMap::new(),
             waiting: Vec::new(),
+            since: Instant::now(),
+            health: [0; 3],
             exited: false,
         }
     }
@@ -98,6 +104,7 @@ impl Image {
         meta.name = name;
         meta.executable.clone_from(&python.executable.path);
         meta.python_version.clone_from(&python.version_text);
+        meta.is_unverified = !python.verified;
         meta.mapping = ExecutableMapping {
             start: python.executable.start,
             limit: python.executable.limit,

@@ -43,6 +43,11 @@ impl Version {
         let [major, minor, micro, level] = hex.to_be_bytes();
         Version { major, minor, micro: Some(micro), level }
     }
+
+    /// Neither alpha nor beta nor candidate.
+    pub(super) const fn is_final(&self) -> bool {
+        self.level == 0xf0
+    }
 }
 
 impl std::fmt::Display for Version {
@@ -88,6 +93,11 @@ pub(super) fn without_runtime(elf: &Elf<'_>, symbols: &Symbols<'_, '_>) -> Versi
         return Version::new(3, 6, micro);
     }
     unique_version(elf, 3, |minor| minor <= 5).unwrap_or(Version::new(3, 5, None))
+}
+
+/// The version of a 3.x of which nothing but its strings is left.
+pub(super) fn by_strings(elf: &Elf<'_>) -> Option<Version> {
+    unique_version(elf, 3, |minor| (6..=12).contains(&minor))
 }
 
 fn word(elf: &Elf<'_>, vaddr: u64) -> Option<u64> {

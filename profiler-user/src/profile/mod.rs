@@ -8,7 +8,10 @@ mod query;
 mod stacks;
 mod threads;
 
-pub use meta::{CaptureMeta, ExecutableMapping, FrequencyChange, Loss, OwnCost, ProcessMeta, Ticks};
+pub use meta::{
+    CaptureMeta, ExecutableMapping, FrequencyChange, Loss, OwnCost, ProcessMeta, Ticks, Unsupported,
+    UnsupportedProcess,
+};
 pub use query::TopFunction;
 pub use stacks::{LeafFirst, StackNode};
 pub use threads::Thread;

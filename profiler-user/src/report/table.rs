@@ -29,7 +29,11 @@ impl Row {
         Self {
             pid: process.pid,
             name: process.name.clone(),
-            python: process.python_version.clone(),
+            python: if process.is_unverified {
+                format!("{} unverified", process.python_version)
+            } else {
+                process.python_version.clone()
+            },
             samples: total.samples,
             cpu_ns: total.weight_ns,
             truncated: profile.outcome(Outcome::Truncated).samples,
