@@ -92,6 +92,11 @@ pub(super) fn without_runtime(elf: &Elf<'_>, symbols: &Symbols<'_, '_>) -> Versi
     unique_version(elf, 3, |minor| minor <= 5).unwrap_or(Version::new(3, 5, None))
 }
 
+/// The version of a 3.x of which nothing but its strings is left.
+pub(super) fn by_strings(elf: &Elf<'_>) -> Option<Version> {
+    unique_version(elf, 3, |minor| (6..=12).contains(&minor))
+}
+
 fn word(elf: &Elf<'_>, vaddr: u64) -> Option<u64> {
     elf.file.array(elf.offset_of(vaddr, 8)?).ok().map(u64::from_le_bytes)
 }
