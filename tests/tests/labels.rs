@@ -187,6 +187,94 @@ fn labels_are_in_every_output_and_survive_fork_and_exec() {
     }
 }
 
+/// Prints the tid of each thread that has a name, and then spins in all of them. One is renamed for the kernel, one is not
+/// Python's own.
+const THREADS: &str = r#"
+import threading, time, _thread, sys
+
+def spin():
+    while True:
+        for _ in range(2000):
+            pass
+        time.sleep(0.005)
+
+def named():
+    if hasattr(threading, "get_native_id") and not threading.current_thread().name.startswith("after"):
+        sys.stdout.write("%d %s\n" % (threading.get_native_id(), threading.current_thread().name))
+    if threading.current_thread().name == "both":
+        with open("/proc/thread-self/comm", "w") as comm:
+            comm.write("kernels-own")
+    barrier.wait()
+    spin()
+
+barrier = threading.Barrier(6)
+names = ["worker", u"na\u00efve \u65e5", "a name that is longer than the kernel takes", "both"]
+for name in names:
+    threading.Thread(target=named, name=name, daemon=True).start()
+_thread.start_new_thread(lambda: (barrier.wait(), spin()), ())
+barrier.wait()
+print("ready", flush=True)
+sys.stdin.readline()
+threading.Thread(target=named, name="after the start", daemon=True).start()
+spin()
+"#;
+
+#[test]
+fn threads_have_the_names_that_python_gives_them() {
+    for python in pythons() {
+        let scratch = Scratch::new("named");
+        let path = scratch.path().join("named.py");
+        std::fs::write(&path, THREADS).expect("the script");
+        let mut command = Command::new(&python.path);
+        command.arg(&path).env("PYTHONIOENCODING", "utf-8");
+        let mut target = Target::command(command);
+        let mut expected: BTreeMap<i64, String> = BTreeMap::new();
+        loop {
+            let line = target.line();
+            if line == "ready" {
+                break;
+            }
+            let (tid, name) = line.split_once(' ').expect("TID NAME");
+            expected.insert(tid.parse().expect("a tid"), name.to_owned());
+        }
+        let pid = target.pid();
+        expected.insert(pid.into(), "MainThread".into());
+        assert_eq!(expected.len(), 5, "{python}");
+        let recording = capture::start(&["-F", "499", "--max-cpu", "400", "-p", &pid.to_string()]);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        // One that starts when names have been asked for already.
+        target.tell("go");
+        std::thread::sleep(std::time::Duration::from_millis(2000));
+        let capture = recording.stop();
+        assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
+        let mut seen: BTreeMap<i64, BTreeMap<String, String>> = BTreeMap::new();
+        for sample in capture.profile(pid).samples {
+            let names = sample.labels.into_iter().filter(|(key, _)| key.ends_with("thread_name")).collect();
+            let tid = sample.numbers["thread_id"];
+            let before = seen.insert(tid, names);
+            assert!(before.is_none_or(|before| before == seen[&tid]), "{python}: {tid} has two names");
+        }
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).expect("it lives");
+        let mut others = Vec::new();
+        for (tid, names) in &seen {
+            match expected.remove(tid) {
+                Some(name) if name == "both" => {
+                    let both = [("thread_name", "both"), ("os_thread_name", "kernels-own")];
+                    assert_eq!(names, &map(&both), "{python}");
+                }
+                Some(name) => assert_eq!(names, &map(&[("thread_name", &name)]), "{python}"),
+                None => others.push(names["thread_name"].clone()),
+            }
+        }
+        // Besides, the late one, and the one that only the kernel has a name for: that of the process.
+        others.sort();
+        let mut rest = vec!["after the start".to_owned(), comm.trim_end().to_owned()];
+        rest.sort();
+        assert_eq!(others, rest, "{python}");
+        assert!(expected.is_empty(), "{python}: {expected:?} of {seen:?}");
+    }
+}
+
 /// Sums by pid: samples and ns.
 fn by_pid(profile: &Profile) -> BTreeMap<i64, (u64, u64)> {
     let mut sums: BTreeMap<i64, (u64, u64)> = BTreeMap::new();
