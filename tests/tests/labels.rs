@@ -190,7 +190,7 @@ fn labels_are_in_every_output_and_survive_fork_and_exec() {
 /// Prints the tid of each thread that has a name, and then spins in all of them. One is renamed for the kernel, one is not
 /// Python's own.
 const THREADS: &str = r#"
-import threading, time, _thread, sys
+import os, threading, time, _thread, sys
 
 def spin():
     while True:
@@ -199,8 +199,9 @@ def spin():
         time.sleep(0.005)
 
 def named():
-    if hasattr(threading, "get_native_id") and not threading.current_thread().name.startswith("after"):
-        sys.stdout.write("%d %s\n" % (threading.get_native_id(), threading.current_thread().name))
+    if not threading.current_thread().name.startswith("after"):
+        tid = int(os.readlink("/proc/thread-self").split("/")[-1])
+        sys.stdout.write("%d %s\n" % (tid, threading.current_thread().name))
     if threading.current_thread().name == "both":
         with open("/proc/thread-self/comm", "w") as comm:
             comm.write("kernels-own")
