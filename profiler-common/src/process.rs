@@ -22,6 +22,9 @@ pub const START_NS_ANY: u64 = u64::MAX;
 pub const PROCESS_PENDING: u32 = 0;
 /// `state`: a CPython whose layout is known.
 pub const PROCESS_PYTHON: u32 = 1;
+/// `state`: maps a CPython that it does not run. Its ticks are those of any other program; its children are still followed,
+/// since one of them may start the interpreter.
+pub const PROCESS_DORMANT: u32 = 2;
 
 /// `flags`: thread walks are long enough that hints pay.
 pub const FLAG_MANY_THREADS: u32 = 1;

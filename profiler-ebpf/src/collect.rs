@@ -5,7 +5,9 @@ use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_co
 use core::ffi::c_void;
 use profiler_common::event::{GIL_HELD, GIL_KNOWN, IN_KERNEL, KIND_SAMPLE, NO_COLLECTOR, VERSION};
 use profiler_common::limits::{HINT_AFTER_STEPS, MAX_THREAD_STEPS, MAX_WALK_STEPS};
-use profiler_common::process::{EXEC_ID_ANY, FLAG_MANY_THREADS, FLAG_STARTED, PROCESS_PYTHON, START_NS_ANY};
+use profiler_common::process::{
+    EXEC_ID_ANY, FLAG_MANY_THREADS, FLAG_STARTED, PROCESS_DORMANT, PROCESS_PYTHON, START_NS_ANY,
+};
 use profiler_common::{Frame, ProcessKey, ProcessRecord, SampleEvent, Stat, ThreadKey};
 use pyunwind::step::{Progress, Walk};
 use pyunwind::thread::{ThreadState, ThreadWalk, WalkStep, collects, current, holds_gil, revisit};
@@ -65,6 +67,10 @@ pub fn collect(event: &Event) {
     // SAFETY: checked pointers into map values. The record may be replaced by user space meanwhile; its fields are
     // copied once, and a mix of two records can at worst fail to unwind this one sample.
     let record = unsafe { &mut *record };
+    if record.state == PROCESS_DORMANT {
+        count(Stat::Other);
+        return;
+    }
     // SAFETY: this CPU's scratch memory, used by this program only.
     let scratch = unsafe { &mut *scratch };
 

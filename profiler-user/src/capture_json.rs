@@ -1,7 +1,7 @@
 //! `capture.json`: the account of a capture for programs. Its schema is `docs/capture.schema.json`; a field that is
 //! added here only, or there only, fails a test. Readers may rely on `schema`: it changes when a field changes meaning.
 
-use crate::profile::{CaptureMeta, Labels, Profile};
+use crate::profile::{CaptureMeta, Labels, Profile, Unsupported};
 use crate::utc;
 use pyunwind::Outcome;
 use serde::Serialize;
@@ -26,6 +26,16 @@ pub struct CaptureJson {
     losses: Counters,
     own_cost: OwnCost,
     processes: Vec<Process>,
+    unsupported: Vec<UnsupportedProcess>,
+    /// How many more there were than are listed.
+    unsupported_more: u64,
+}
+
+#[derive(Clone, Debug, Serialize)]
+struct UnsupportedProcess {
+    pid: u32,
+    name: String,
+    reason: String,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -66,6 +76,7 @@ struct Process {
     unit: Option<String>,
     executable: String,
     python_version: String,
+    verified: bool,
     /// In the same directory, perhaps with other processes in it; null where writing it failed.
     file: Option<String>,
     samples: u64,
@@ -94,7 +105,14 @@ impl CaptureJson {
     pub fn new<'a>(
         capture: &CaptureMeta,
         processes: impl IntoIterator<Item = (&'a Profile, Option<&'a str>)>,
+        unsupported: &Unsupported,
     ) -> Self {
+        let Unsupported { listed, more } = unsupported;
+        let refused = |one: &crate::profile::UnsupportedProcess| UnsupportedProcess {
+            pid: one.pid,
+            name: one.name.clone(),
+            reason: one.reason.clone(),
+        };
         let CaptureMeta {
             tool_version,
             host,
@@ -139,6 +157,8 @@ impl CaptureJson {
                 .into_iter()
                 .map(|(profile, file)| Process::new(capture, profile, file))
                 .collect(),
+            unsupported: listed.iter().map(refused).collect(),
+            unsupported_more: *more,
         }
     }
 
@@ -169,6 +189,7 @@ impl Process {
             unit,
             executable: process.executable.clone(),
             python_version: process.python_version.clone(),
+            verified: !process.is_unverified,
             file: file.map(str::to_owned),
             samples: total.samples,
             cpu_ns: total.weight_ns,

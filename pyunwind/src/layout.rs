@@ -21,12 +21,23 @@ pub const INSTR_UNITS: u8 = 1;
 /// `instr_unit`: a pointer into the code object's instructions (3.11+).
 pub const INSTR_POINTER: u8 = 2;
 
-/// `line_table`: `co_lnotab` (3.9 and older).
+/// `instr_unit`: `f_lasti` counts bytes, and instructions have one or three of them (2.7).
+pub const INSTR_ODD_BYTES: u8 = 3;
+
+/// `line_table`: `co_lnotab` (3.6-3.9).
 pub const LINES_LNOTAB: u8 = 0;
 /// `line_table`: `co_linetable` of 3.10, PEP 626.
 pub const LINES_PEP626: u8 = 1;
 /// `line_table`: `co_linetable` of 3.11+, PEP 657 location table.
 pub const LINES_PEP657: u8 = 2;
+
+/// `line_table`: `co_lnotab` without negative line deltas, for [`INSTR_ODD_BYTES`] (2.7).
+pub const LINES_LNOTAB_2: u8 = 3;
+
+/// `text`: names are `str` of Unicode.
+pub const TEXT_UNICODE: u8 = 0;
+/// `text`: names are strings of bytes (`PyStringObject` of 2.7), whatever their encoding.
+pub const TEXT_BYTES: u8 = 1;
 
 /// `shim_owner` of builds without shim frames.
 pub const NO_SHIM: u8 = u8::MAX;
@@ -127,13 +138,15 @@ pub struct Layout {
     /// Frames with an `owner` of at least this are shims (3.12+); [`NO_SHIM`] where none exist.
     pub shim_owner: u8,
     pub line_table: u8,
-    /// Minor version of CPython 3 (diagnosis only; nothing branches on it in the kernel).
+    /// Minor version of CPython 3, 0 for 2.7.
     pub minor: u8,
     /// Low bits of `frame_code` that are no part of the address (3.14+, `Include/internal/pycore_stackref.h`).
     pub frame_code_tag: u8,
     /// How to tell who holds the GIL: `GIL_*`.
     pub gil: u8,
-    pub reserved: [u8; 3],
+    /// What names and paths are: `TEXT_*`.
+    pub text: u8,
+    pub reserved: [u8; 2],
 }
 
 const _: () = assert!(size_of::<Layout>().is_multiple_of(4) && size_of::<Layout>() <= 160);

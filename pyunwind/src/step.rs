@@ -10,7 +10,7 @@
 //! A leaf at or above the top of the data stack has just been popped: it is left out, its link is good.
 
 use crate::code;
-use crate::layout::{ABSENT, FRAME_HEAP, INSTR_BYTES, INSTR_UNITS, Layout, NO_SHIM};
+use crate::layout::{ABSENT, FRAME_HEAP, INSTR_BYTES, INSTR_ODD_BYTES, INSTR_UNITS, Layout, NO_SHIM};
 use crate::memory::FrameSink;
 use crate::thread::{THREAD_STATE_BYTES, ThreadState};
 use crate::{Addr, Fault, Memory, Outcome};
@@ -336,14 +336,14 @@ impl Walk {
     }
 }
 
-/// The instruction index in code units, on every version.
+/// The instruction index in code units, on every version that has them (2.7: in bytes).
 #[inline(always)]
 fn index(layout: &Layout, code: Addr, instr: u64) -> i32 {
     if layout.instr_unit == INSTR_BYTES {
         let lasti = (instr >> ((layout.frame_instr & 7) * 8)) as i32;
         return lasti >> 1;
     }
-    if layout.instr_unit == INSTR_UNITS {
+    if layout.instr_unit == INSTR_UNITS || layout.instr_unit == INSTR_ODD_BYTES {
         return (instr >> ((layout.frame_instr & 7) * 8)) as i32;
     }
     units(code.offset(u64::from(layout.code_instructions)), instr)

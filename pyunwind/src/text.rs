@@ -2,6 +2,7 @@
 //! Apart from the decoding, because a BPF program needs the shape too: no allocation here.
 
 use crate::Layout;
+use crate::layout::TEXT_BYTES;
 
 /// What the `state` word of a string says of it.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
@@ -12,6 +13,8 @@ pub struct StrShape {
     /// The characters follow the object itself; otherwise (instances of subclasses of `str`) a pointer to them does.
     pub compact: bool,
     pub ascii: bool,
+    /// Not characters but bytes in some encoding (2.7).
+    pub bytes: bool,
 }
 
 impl StrShape {
@@ -19,8 +22,11 @@ impl StrShape {
     /// (`Include/cpython/unicodeobject.h`, `PyASCIIObject.state`; the same order from 3.3 to 3.14).
     #[inline(always)]
     pub const fn from_state(state: u32, layout: &Layout) -> StrShape {
+        if layout.text == TEXT_BYTES {
+            return StrShape { kind: 1, compact: true, ascii: true, bytes: true };
+        }
         let bits = state >> kind_shift(layout);
-        StrShape { kind: (bits & 7) as u8, compact: bits & 8 != 0, ascii: bits & 16 != 0 }
+        StrShape { kind: (bits & 7) as u8, compact: bits & 8 != 0, ascii: bits & 16 != 0, bytes: false }
     }
 
     /// Whether a string object can have this shape at all; everything else read from it is noise when not.
@@ -58,7 +64,7 @@ mod tests {
     fn the_state_word_splits_as_each_build_packs_it() {
         // State words as gcc packs the struct of each build, lowest bits first: interned, kind, compact, ascii, then
         // ready or statically_allocated. (minor, ob_type, word, expected)
-        let shape = |kind, compact, ascii| StrShape { kind, compact, ascii };
+        let shape = |kind, compact, ascii| StrShape { kind, compact, ascii, bytes: false };
         let rows = [
             (8, 8, 0xe5, shape(1, true, true)),
             (11, 8, 0xa8, shape(2, true, false)),

@@ -25,9 +25,9 @@ pub struct ThreadState {
     pub datastack_limit: Addr,
     pub interpreter: Addr,
     /// The word with `_status` (3.12+).
-    status: u64,
+    pub status: u64,
     /// Found as the one that holds the GIL.
-    current: bool,
+    pub current: bool,
 }
 
 /// `sizeof(PyThreadState)` is at most this on the versions with cframes.

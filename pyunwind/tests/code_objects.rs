@@ -138,7 +138,7 @@ fn strings_decode_as_far_as_they_go() {
     ];
     for &(kind, ascii, bytes, chars, expected) in rows {
         assert_eq!(
-            decode(StrShape { kind, compact: true, ascii }, bytes, chars),
+            decode(StrShape { kind, compact: true, ascii, bytes: false }, bytes, chars),
             expected,
             "kind {kind} {bytes:x?}"
         );

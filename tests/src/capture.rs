@@ -27,10 +27,21 @@ pub fn binary() -> PathBuf {
 
 /// A capture that runs.
 pub struct Recording {
-    child: Child,
+    child: Running,
     stderr: BufReader<ChildStderr>,
     said: String,
     scratch: Scratch,
+}
+
+/// Ends with its owner: a test that fails leaves nothing running.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Already gone is fine.
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// A capture that has ended.
@@ -69,7 +80,7 @@ fn spawn(args: &[&str]) -> Recording {
         .spawn()
         .expect("pyprof-bpf runs");
     let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
-    Recording { child, stderr, said: String::new(), scratch }
+    Recording { child: Running(child), stderr, said: String::new(), scratch }
 }
 
 /// Runs a capture to its end; `args` should hold a duration.
@@ -79,7 +90,7 @@ pub fn run(args: &[&str]) -> Capture {
 
 impl Recording {
     pub fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.0.id()
     }
 
     /// Ctrl-C.
@@ -90,15 +101,15 @@ impl Recording {
 
     pub fn signal(&self, signal: i32) {
         // SAFETY: our own child, not yet waited for.
-        unsafe { libc::kill(self.child.id() as i32, signal) };
+        unsafe { libc::kill(self.pid() as i32, signal) };
     }
 
     /// Waits for the capture to end.
     pub fn finish(mut self) -> Capture {
         self.stderr.read_to_string(&mut self.said).expect("standard error");
         let mut out = Vec::new();
-        self.child.stdout.take().expect("a pipe").read_to_end(&mut out).expect("standard output");
-        let status = self.child.wait().expect("our own child");
+        self.child.0.stdout.take().expect("a pipe").read_to_end(&mut out).expect("standard output");
+        let status = self.child.0.wait().expect("our own child");
         assert!(out.is_empty(), "standard output: {:?}", String::from_utf8_lossy(&out));
         let json = std::fs::read(self.scratch.path().join("out/capture.json"))
             .map(|bytes| serde_json::from_slice(&bytes).expect("capture.json is JSON"))

@@ -184,6 +184,14 @@ impl Profile {
         }
     }
 
+    /// What Python code called what: without the frame of the garbage collector, which anything may trigger.
+    pub fn without_collector(mut self) -> Profile {
+        for sample in &mut self.samples {
+            sample.frames.retain(|frame| frame.name != "<gc>");
+        }
+        self
+    }
+
     pub fn total(&self) -> (u64, u64) {
         self.samples.iter().fold((0, 0), |(count, ns), sample| (count + sample.count, ns + sample.ns))
     }

@@ -22,6 +22,8 @@ impl fmt::Display for Python {
 
 /// Every minor version that must be there, and the static build.
 const REQUIRED: [u8; 6] = [8, 9, 10, 11, 12, 13];
+/// The oldest version whose standard library has what the targets of the tests need.
+const OLDEST: u8 = 8;
 
 /// Debian's static build also says `Py_ENABLE_SHARED`, so what is mapped decides.
 const ASK: &str = "import sys\nprint('%d %d.%d.%d %d' % (sys.version_info[1:2] + sys.version_info[:3] + \
@@ -58,8 +60,20 @@ pub fn pythons() -> Vec<Python> {
         Some(list) => std::env::split_paths(&list).collect(),
         None => default_paths(),
     };
-    let mut pythons: Vec<Python> =
-        paths.into_iter().filter_map(ask).filter(|python| python.minor >= 6).collect();
+    let given = std::env::var_os("PYPROF_PYTHONS").is_some();
+    let mut pythons: Vec<Python> = paths
+        .into_iter()
+        .filter_map(|path| {
+            let python = ask(path.clone());
+            assert!(
+                python.is_some() || !given,
+                "PYPROF_PYTHONS names {}, which is no Python",
+                path.display()
+            );
+            python
+        })
+        .filter(|python| python.minor >= OLDEST)
+        .collect();
     pythons.sort_by_key(|python| (python.minor, python.is_static));
     for minor in REQUIRED {
         assert!(

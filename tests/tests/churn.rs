@@ -155,7 +155,7 @@ fn no_function_is_shown_under_the_name_of_another() {
     let capture = recording.stop();
     assert_eq!(capture.code, 0, "{}", capture.stderr);
     for (python, mut target) in pythons.iter().zip(targets) {
-        let profile = capture.profile(target.pid());
+        let profile = capture.profile(target.pid()).without_collector();
         target.tell("log");
         let log: Vec<(String, u64)> = target
             .wait()

@@ -42,7 +42,7 @@ fn every_caller_stands_at_the_line_that_the_interpreter_says() {
         }
         let capture = recording.stop();
         assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
-        let profile = capture.profile(target.pid());
+        let profile = capture.profile(target.pid()).without_collector();
         let complete = capture.process(target.pid())["outcomes"]["complete"].as_u64().expect("a count");
         let (mut checked, mut seen) = (0, HashSet::new());
         for sample in &profile.samples {
@@ -116,7 +116,7 @@ fn lines_show_the_shares_of_time_they_take() {
                 continue;
             }
             spent_ns = [spent_ns[0] + first, spent_ns[1] + second, spent_ns[2] + third];
-            for sample in &capture.profile(target.pid()).samples {
+            for sample in &capture.profile(target.pid()).without_collector().samples {
                 let leaf = &sample.frames[0];
                 if leaf.name == "loop" && lines.contains(&leaf.line) {
                     *seen.entry(leaf.line).or_default() += sample.count;

@@ -30,7 +30,7 @@ fn run(words: &[&str], check: impl Fn(&Python, &Capture, &Profile, &Target, &str
     assert_eq!(capture.code, 0, "{}", capture.stderr);
     assert_eq!(capture.loss("sample_ring_full"), 0);
     for ((python, target), said) in pythons.iter().zip(&targets).zip(&said) {
-        check(python, &capture, &capture.profile(target.pid()), target, said);
+        check(python, &capture, &capture.profile(target.pid()).without_collector(), target, said);
     }
 }
 
@@ -154,7 +154,7 @@ fn threads_with_one_id_are_never_merged() {
         let capture = recording.stop();
         assert_eq!(capture.code, 0, "{}", capture.stderr);
         let tid: i64 = said.strip_prefix("done ").and_then(|tid| tid.parse().ok()).expect("a thread id");
-        let profile = capture.profile(target.pid());
+        let profile = capture.profile(target.pid()).without_collector();
         let mut counts: HashMap<(String, String, i64), u64> = HashMap::new();
         for sample in samples(&profile, |sample| sample.numbers["thread_id"] == tid) {
             let generation = sample.numbers.get("thread_generation").copied().unwrap_or(1);

@@ -4,6 +4,7 @@ mod bench;
 mod bite;
 mod cross;
 mod dist;
+mod interpreters;
 mod run;
 mod setup;
 mod test;
@@ -24,6 +25,8 @@ enum Xtask {
     Run(run::Options),
     /// Run every test, the ones under real BPF included.
     Test(test::Options),
+    /// Fetch or build the interpreters that the machine lacks into a cache, and say how to run them.
+    Interpreters(interpreters::Options),
     /// Plant bugs one at a time and show the test that turns red for each.
     Bite(bite::Options),
     /// Measure what pyprof-bpf costs; `--write` puts it into docs/performance.md.
@@ -41,6 +44,7 @@ fn main() -> ExitCode {
         Xtask::Setup => setup::command(),
         Xtask::Run(options) => run::command(options),
         Xtask::Test(options) => test::command(options),
+        Xtask::Interpreters(options) => interpreters::command(options),
         Xtask::Bench(options) => bench::command(options),
         Xtask::Tidy => tidy::command(),
         Xtask::Bite(options) => bite::command(options),

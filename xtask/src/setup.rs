@@ -13,7 +13,7 @@ mod record;
 use anyhow::Result;
 
 use crate::util::{Workspace, cache_dir};
-pub(crate) use apt::install as apt_install;
+pub(crate) use apt::{install as apt_install, refresh as apt_refresh};
 use compiler::Compiler;
 pub(crate) use record::BpfToolchain;
 

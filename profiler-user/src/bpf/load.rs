@@ -7,7 +7,7 @@ use aya_log::EbpfLogger;
 use profiler_common::config::Settings;
 
 use super::pod::Plain;
-use super::{BpfError, Clock, Rings, Stats, Tables, btf};
+use super::{BpfError, Clock, Mappings, Rings, Stats, Tables, btf};
 
 static OBJECT: &[u8] = aya::include_bytes_aligned!(concat!(env!("OUT_DIR"), "/profiler"));
 
@@ -54,6 +54,8 @@ pub struct Bpf {
     pub tables: Tables,
     pub rings: Rings,
     pub stats: Stats,
+    /// `None` where the kernel refuses: whoever follows processes then looks through all of them from time to time.
+    pub mappings: Option<Mappings>,
     log: Option<EbpfLogger<Stderr>>,
     /// Keeps the tracepoint programs and their links.
     pub(super) ebpf: Ebpf,
@@ -122,7 +124,8 @@ impl Bpf {
         let tables =
             Tables::new(take(&mut ebpf, "PROCS")?, take(&mut ebpf, "LAYOUTS")?, take(&mut ebpf, "HINTS")?)?;
         let stats = Stats::new(take(&mut ebpf, "STATS")?)?;
-        Ok(Bpf { clock: Clock::new(chain), tables, rings, stats, log, ebpf })
+        let mappings = Mappings::open().ok();
+        Ok(Bpf { clock: Clock::new(chain), tables, rings, stats, mappings, log, ebpf })
     }
 
     /// Starts ticking, or changes the frequency.
@@ -140,6 +143,9 @@ impl Bpf {
 
     /// Follows CPUs that came or went.
     pub fn follow_cpus(&mut self) -> Result<(), BpfError> {
+        if self.mappings.as_mut().is_some_and(|mappings| mappings.follow_cpus().is_err()) {
+            self.mappings = None;
+        }
         let program = perf_event(&mut self.ebpf, "pyprof_tick")?;
         self.clock.follow_cpus(program)
     }

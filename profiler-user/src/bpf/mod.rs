@@ -4,6 +4,7 @@ mod btf;
 mod clock;
 mod cost;
 mod load;
+mod mappings;
 mod pod;
 mod rings;
 mod stats;
@@ -12,6 +13,7 @@ mod tables;
 pub use clock::{Clock, CpuTicks};
 pub use cost::{HostTicks, RunTime, RunTimeEnabled, ThreadTicks, enable_run_time};
 pub use load::{Bpf, LoadOptions};
+pub use mappings::{MappedCode, Mappings};
 pub use rings::{Record, Rings};
 pub use stats::{Counters, Stats};
 pub use tables::Tables;
@@ -40,6 +42,8 @@ pub enum BpfError {
     Log(#[from] aya_log::Error),
     #[error("failed to set up a measurement of BPF programs: {0}")]
     Stats(std::io::Error),
+    #[error("failed to watch for executable mappings: {0}")]
+    Mappings(std::io::Error),
     #[error("failed to wait on a ring: {0}")]
     Ring(std::io::Error),
 }

@@ -63,6 +63,7 @@ fn is_type(value: &Value, rule: &Value) -> bool {
     match rule.as_str().unwrap() {
         "object" => value.is_object(),
         "array" => value.is_array(),
+        "boolean" => value.is_boolean(),
         "string" => value.is_string(),
         "integer" => value.is_u64() || value.is_i64(),
         "number" => value.is_number(),
@@ -133,7 +134,11 @@ fn instance() -> Value {
         losses: vec![Loss { name: "ring_full".into(), count: 3 }],
         own_cost: OwnCost { cpu_ns: 1, peak_rss_bytes: 2, kernel_bytes: 3 },
     };
-    let json = CaptureJson::new(&capture, [(&profile, Some("app.py-7.pb.gz")), (&profile, None)]);
+    let refused =
+        crate::profile::UnsupportedProcess { pid: 9, name: "old".into(), reason: "CPython 2.7.18".into() };
+    let unsupported = Unsupported { listed: vec![refused], more: 2 };
+    let files = [(&profile, Some("app.py-7.pb.gz")), (&profile, None)];
+    let json = CaptureJson::new(&capture, files, &unsupported);
     serde_json::from_slice(&json.to_bytes()).unwrap()
 }
 
@@ -162,13 +167,18 @@ fn the_schema_bites() {
         ("/processes/0/service", json!(1)),
         ("/processes/1", json!({})),
         ("/own_cost", json!([])),
+        ("/processes/0/verified", json!(1)),
+        ("/unsupported/0/reason", json!(null)),
+        ("/unsupported_more", json!(-1)),
     ];
     for (pointer, bad) in rows {
         let mut value = instance();
         *value.pointer_mut(pointer).unwrap() = bad.clone();
         assert!(!errors_of(&value).is_empty(), "{pointer}");
     }
-    for pointer in ["", "/ticks", "/frequency_changes/0", "/processes/0", "/processes/0/outcomes"] {
+    for pointer in
+        ["", "/ticks", "/frequency_changes/0", "/processes/0", "/processes/0/outcomes", "/unsupported/0"]
+    {
         let mut value = instance();
         value.pointer_mut(pointer).unwrap()["surprise"] = json!(1);
         assert!(!errors_of(&value).is_empty(), "{pointer}");

@@ -117,10 +117,14 @@ fn comments(profile: &Profile, capture: &CaptureMeta) -> Vec<String> {
     if profile.processes().len() > 1 {
         comments.push(format!("processes: {}", profile.processes().len()));
     }
-    let versions: BTreeSet<&str> =
-        profile.processes().map(|process| process.python_version.as_str()).collect();
-    let versions = versions.into_iter().filter(|version| !version.is_empty());
-    comments.extend(versions.map(|version| format!("python: {version}")));
+    let versions: BTreeSet<(&str, bool)> = profile
+        .processes()
+        .map(|process| (process.python_version.as_str(), process.is_unverified))
+        .filter(|(version, _)| !version.is_empty())
+        .collect();
+    comments.extend(versions.into_iter().map(|(version, is_unverified)| {
+        format!("python: {version}{}", if is_unverified { " (unverified)" } else { "" })
+    }));
     for change in &capture.frequency_changes {
         let seconds = change.after_ns as f64 / 1e9;
         comments.push(format!("frequency: {} Hz after {seconds:.1} s", change.frequency_hz));

@@ -4,14 +4,17 @@ use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use profiler_common::event::{KIND_EXEC, KIND_EXIT, KIND_FORK};
-use profiler_common::process::{EXEC_ID_ANY, PROCESS_PYTHON, START_NS_ANY};
+use profiler_common::process::{EXEC_ID_ANY, PROCESS_DORMANT, PROCESS_PYTHON};
 use profiler_common::{ProcessEvent, ProcessKey, ProcessRecord, ThreadKey};
 use pyunwind::thread::ThreadWalk;
 
 use super::image::{Image, State};
 use super::ingest::Ingest;
+use super::late::{DORMANT_AFTER, Late, any_key};
 use crate::bpf::{BpfError, Tables};
-use crate::process::{FactsCache, Inspection, ProcessMemory, UNKNOWN, identity, inspect, process_name, scan};
+use crate::process::{
+    FactsCache, InspectError, Inspection, ProcessMemory, UNKNOWN, identity, inspect, process_name, scan,
+};
 
 /// Scans of /proc at the start, each for what came while the one before it ran.
 const MAX_SCANS: usize = 8;
@@ -31,19 +34,21 @@ const MAX_UNSUPPORTED: usize = 256;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Unsupported {
     pub pid: u32,
+    pub name: String,
     pub what: String,
 }
 
 #[derive(Default)]
 pub struct Follower {
-    cache: FactsCache,
+    pub(super) cache: FactsCache,
+    pub(super) late: Late,
     exited: VecDeque<(Instant, ProcessKey)>,
     pending: Vec<usize>,
     pub unsupported: Vec<Unsupported>,
     /// How many more there were than are kept.
     pub unsupported_more: u64,
     /// Only these pids, if any.
-    targets: Vec<u32>,
+    pub(super) targets: Vec<u32>,
 }
 
 impl Follower {
@@ -80,44 +85,63 @@ impl Follower {
     ) -> Result<usize, BpfError> {
         let mut found = 0;
         for &pid in pids {
-            if ingest.latest(pid).is_some() {
-                continue;
-            }
-            let Ok(inspection) = inspect(pid, &mut self.cache) else { continue };
-            match inspection {
-                Inspection::Python(python) => {
-                    let key = ProcessKey { start_ns: START_NS_ANY, tgid: pid, exec_id: EXEC_ID_ANY };
-                    let layout = tables.layout(&python.layout)?;
-                    let record = ProcessRecord {
-                        key,
-                        runtime: python.runtime_address.0,
-                        state: PROCESS_PYTHON,
-                        layout,
-                        epoch: 0,
-                        flags: 0,
-                    };
-                    let identity = identity(python.task);
-                    // If it has called exec or was forked meanwhile, the kernel's record is better than ours.
-                    if tables.add_process(record)? {
-                        let mut image = Image::new(key);
-                        image.profile.process_mut().start_boot_ns =
-                            scan::start_time(pid).map(scan::StartTime::as_ns).unwrap_or(0);
-                        image.identify(python, identity);
-                        ingest.add(image);
-                        found += 1;
-                    }
-                }
-                Inspection::Unsupported { what } => self.refuse(pid, what),
-                Inspection::MaybeLater { expects_libpython } => {
-                    if expects_libpython {
-                        let key = ProcessKey { start_ns: START_NS_ANY, tgid: pid, exec_id: EXEC_ID_ANY };
-                        let index = ingest.add(Image::new(key));
-                        self.pending.push(index);
-                    }
-                }
+            if ingest.latest(pid).is_none() {
+                found += usize::from(self.scan_one(any_key(pid), ingest, tables)?);
             }
         }
         Ok(found)
+    }
+
+    /// Looks at a process that has no image; `true` if it is a Python at work. With a key that names more than the pid,
+    /// the record that the kernel has of it is replaced, else one that it made meanwhile is the better one.
+    pub(super) fn scan_one(
+        &mut self,
+        key: ProcessKey,
+        ingest: &mut Ingest,
+        tables: &mut Tables,
+    ) -> Result<bool, BpfError> {
+        let pid = key.tgid;
+        match inspect(pid, &mut self.cache) {
+            Ok(Inspection::Python(python)) => {
+                let old = || scan::age(pid).is_ok_and(|age| age >= DORMANT_AFTER);
+                let state = if python.initialized || !old() { PROCESS_PYTHON } else { PROCESS_DORMANT };
+                let record = ProcessRecord {
+                    key,
+                    runtime: python.runtime_address.0,
+                    state,
+                    layout: tables.layout(&python.layout)?,
+                    epoch: 0,
+                    flags: 0,
+                };
+                if key != any_key(pid) {
+                    tables.set_process(record)?;
+                } else if !tables.add_process(record)? {
+                    return Ok(false);
+                }
+                if state == PROCESS_DORMANT {
+                    self.late.sleep(key, python);
+                    return Ok(false);
+                }
+                let identity = identity(python.task);
+                let mut image = Image::new(key);
+                image.profile.process_mut().start_boot_ns =
+                    scan::start_time(pid).map(scan::StartTime::as_ns).unwrap_or(0);
+                image.identify(python, identity);
+                ingest.add(image);
+                return Ok(true);
+            }
+            Ok(Inspection::Unsupported { what }) => self.refuse(pid, what),
+            Ok(Inspection::MaybeLater { expects_libpython: true }) => {
+                let index = ingest.add(Image::new(key));
+                self.pending.push(index);
+                return Ok(false);
+            }
+            Ok(Inspection::MaybeLater { expects_libpython: false }) | Err(_) => {}
+        }
+        if key != any_key(pid) {
+            tables.remove_process(&key);
+        }
+        Ok(false)
     }
 
     /// What a process is called that is no Python: by its program, or by the kernel's name for its own threads.
@@ -133,12 +157,15 @@ impl Follower {
         let key = event.header.process;
         match event.header.kind {
             KIND_EXEC => {
+                self.late.forget(key.tgid);
                 if let Some(index) = ingest.latest(key.tgid) {
                     ingest.image_mut(index).exited = true;
                 }
                 let index = ingest.add(Image::new(key));
                 self.look(index, ingest, tables);
             }
+            // The kernel has made the child what its parent is.
+            KIND_FORK if self.late.fork(event.parent.tgid, key) => {}
             KIND_FORK => {
                 if let Some(parent) = ingest.find(&event.parent).or_else(|| ingest.latest(event.parent.tgid))
                 {
@@ -146,6 +173,11 @@ impl Follower {
                     let pending = matches!(child.state, State::Pending { .. });
                     let other = matches!(ingest.image(parent).state, State::Other);
                     let index = ingest.add(child);
+                    // Forked from a dormant process that has been woken meanwhile.
+                    let asleep = tables.process(key.tgid).is_some_and(|it| it.state == PROCESS_DORMANT);
+                    if asleep {
+                        self.late.want(key.tgid, Instant::now());
+                    }
                     if other {
                         ingest.image_mut(index).state = State::Other;
                         tables.remove_process(&key);
@@ -155,6 +187,7 @@ impl Follower {
                 }
             }
             KIND_EXIT => {
+                self.late.forget(key.tgid);
                 if let Some(index) = ingest.find(&key) {
                     ingest.image_mut(index).exited = true;
                 }
@@ -175,8 +208,9 @@ impl Follower {
         }
         let inspection = match inspect(key.tgid, &mut self.cache) {
             Ok(inspection) => inspection,
+            Err(InspectError::TooMuch) => Inspection::MaybeLater { expects_libpython: true },
             // Gone before anybody could look: whether it was a Python nobody will know.
-            Err(_) => {
+            Err(InspectError::Gone | InspectError::Io(_)) => {
                 ingest.vanish(index);
                 return;
             }
@@ -211,8 +245,12 @@ impl Follower {
     }
 
     fn refuse(&mut self, pid: u32, what: String) {
+        if self.unsupported.iter().any(|one| one.pid == pid && one.what == what) {
+            return;
+        }
+        let name = self.name(pid);
         if self.unsupported.len() < MAX_UNSUPPORTED {
-            self.unsupported.push(Unsupported { pid, what });
+            self.unsupported.push(Unsupported { pid, name, what });
         } else {
             self.unsupported_more += 1;
         }

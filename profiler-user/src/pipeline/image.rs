@@ -46,6 +46,10 @@ pub struct Image {
     pub stacks: HashMap<(u64, u8), StackId>,
     pub waiting: Vec<Waiting>,
     pub names: ThreadNames,
+    /// When it became known.
+    pub since: Instant,
+    /// Good, native and bad samples when they were last looked at.
+    pub health: [u64; 3],
     /// The last sample or event: what can go first when memory is short.
     pub exited: bool,
 }
@@ -67,6 +71,8 @@ impl Image {
             stacks: HashMap::new(),
             waiting: Vec::new(),
             names: ThreadNames::default(),
+            since: Instant::now(),
+            health: [0; 3],
             exited: false,
         }
     }
@@ -107,6 +113,7 @@ impl Image {
         meta.labels = Labels { service, env, version, container_id, pod_uid, unit };
         meta.executable.clone_from(&python.executable.path);
         meta.python_version.clone_from(&python.version_text);
+        meta.is_unverified = !python.verified;
         meta.mapping = ExecutableMapping {
             start: python.executable.start,
             limit: python.executable.limit,

@@ -7,6 +7,7 @@ mod codes;
 mod follow;
 mod image;
 mod ingest;
+mod late;
 mod thread_names;
 
 pub use follow::{Follower, Unsupported};

@@ -6,12 +6,10 @@ use pyunwind::host::versions;
 
 use super::elf::{Elf, ElfError, Segment};
 use super::file::RegularFile;
+use super::legacy;
+use super::nameless;
 use super::symbols::{Symbols, static_symbols};
 use super::version::{self, NAMES, Version};
-
-/// How much writable data is searched for the cookie of a file that has lost all its names.
-const MAX_COOKIE_SCAN_BYTES: u64 = 64 << 20;
-const COOKIE: &[u8; 8] = b"xdebugpy";
 
 /// A CPython that can be unwound.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -20,6 +18,8 @@ pub struct CPython {
     pub layout: Layout,
     /// Where `_PyRuntime` is, before relocation.
     pub runtime_vaddr: u64,
+    /// A version that the tests run on, not a later one or a pre-release that says where its fields are.
+    pub verified: bool,
 }
 
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -56,14 +56,14 @@ impl ElfFacts {
 
 fn runtime(elf: &Elf<'_>) -> Runtime {
     let dynamic = Symbols::Dynamic(elf);
-    if let Some(name) = pypy(elf, &dynamic) {
+    if let Some(name) = other_python(elf, &dynamic) {
         return Runtime::Unsupported(name);
     }
     if let Some(symbol) = dynamic.get("_PyRuntime") {
         return classify(elf, &dynamic, symbol.vaddr);
     }
     if dynamic.has("_PyThreadState_Current") {
-        return Runtime::Unsupported(format!("CPython {}", version::without_runtime(elf, &dynamic)));
+        return before_runtime(elf, &dynamic);
     }
     // The section is cheaper to find than a symbol in `.symtab`, and stripping does not remove it.
     let section = elf.section(".PyRuntime").map(|section| section.vaddr);
@@ -72,20 +72,25 @@ fn runtime(elf: &Elf<'_>) -> Runtime {
         return classify(elf, &table, vaddr);
     }
     if table.has("_PyThreadState_Current") {
-        return Runtime::Unsupported(format!("CPython {}", version::without_runtime(elf, &table)));
+        return before_runtime(elf, &table);
     }
-    // Programs have section headers unless somebody took them out on purpose, or a packer did.
-    if elf.sections.is_empty()
-        && let Some(vaddr) = cookie(elf)
-    {
-        return classify(elf, &table, vaddr);
+    if !nameless::may_hold_python(elf) {
+        return Runtime::None;
     }
-    Runtime::None
+    match nameless::cookie(elf) {
+        Some(vaddr) => classify(elf, &table, vaddr),
+        None => nameless::by_messages(elf).map_or(Runtime::None, Runtime::Unsupported),
+    }
 }
 
-fn pypy(elf: &Elf<'_>, symbols: &Symbols<'_, '_>) -> Option<String> {
+/// Another implementation of Python.
+fn other_python(elf: &Elf<'_>, symbols: &Symbols<'_, '_>) -> Option<String> {
     // Builds without a soname exist; then the small program that needs the library tells.
     let mut names = elf.soname.iter().chain(&elf.needed).map(String::as_str);
+    // GraalPy as a native program: `bin/graalpy` loads `lib/libpythonvm.so`.
+    if names.clone().any(|name| name.starts_with("libpythonvm.")) {
+        return Some("GraalPy".to_owned());
+    }
     let soname = names.find(|name| name.starts_with("libpypy"));
     if soname.is_none() && !symbols.has("pypy_execute_source") && !symbols.has("pypy_main_startup") {
         return None;
@@ -99,13 +104,14 @@ fn pypy(elf: &Elf<'_>, symbols: &Symbols<'_, '_>) -> Option<String> {
 }
 
 fn classify(elf: &Elf<'_>, symbols: &Symbols<'_, '_>, runtime_vaddr: u64) -> Runtime {
-    let supported = |version, layout| Runtime::CPython(CPython { version, layout, runtime_vaddr });
+    let supported =
+        |version, layout, verified| Runtime::CPython(CPython { version, layout, runtime_vaddr, verified });
     if let Some(table) = debug_offsets_table(elf, runtime_vaddr)
         && let Some((hex, free_threaded)) = debug_offsets::version(&table)
     {
         let version = Version::from_hex(hex);
         let reason = match debug_offsets::parse(&table) {
-            Ok(layout) => return supported(version, layout),
+            Ok(layout) => return supported(version, layout, debug_offsets::is_verified(hex)),
             Err(DebugOffsetsError::UnknownVersion(_)) => String::new(),
             Err(error) => format!(" ({error})"),
         };
@@ -116,7 +122,18 @@ fn classify(elf: &Elf<'_>, symbols: &Symbols<'_, '_>, runtime_vaddr: u64) -> Run
         return Runtime::Unsupported("CPython 3 of unknown version (stripped)".to_owned());
     };
     match versions::layout(version.minor) {
-        Some(layout) => supported(version, layout),
+        Some(layout) => supported(version, layout, true),
+        None => Runtime::Unsupported(format!("CPython {version}")),
+    }
+}
+
+/// A CPython that has no `_PyRuntime` yet.
+fn before_runtime(elf: &Elf<'_>, symbols: &Symbols<'_, '_>) -> Runtime {
+    let version = version::without_runtime(elf, symbols);
+    match legacy::layout(elf, symbols, &version) {
+        Some((runtime_vaddr, layout)) => {
+            Runtime::CPython(CPython { version, layout, runtime_vaddr, verified: true })
+        }
         None => Runtime::Unsupported(format!("CPython {version}")),
     }
 }
@@ -126,24 +143,4 @@ fn debug_offsets_table(elf: &Elf<'_>, runtime_vaddr: u64) -> Option<Vec<u8>> {
     let offset = elf.offset_of(runtime_vaddr, 24)?;
     let len = (elf.file.size_bytes() - offset).min(debug_offsets::MAX_BYTES as u64);
     elf.file.bytes(offset, len).ok()
-}
-
-/// Searches the writable data for a debug offsets table; returns its address before relocation.
-fn cookie(elf: &Elf<'_>) -> Option<u64> {
-    let mut found = None;
-    for segment in elf.segments.iter().filter(|segment| segment.flags & libc::PF_W != 0) {
-        let bytes = segment.file_bytes.min(MAX_COOKIE_SCAN_BYTES);
-        // Aligned in memory, hence aligned in the file relative to the segment's address.
-        let skip = segment.vaddr.wrapping_neg() & 7;
-        let start = segment.offset.checked_add(skip)?;
-        let _ = elf.file.scan(start, bytes.saturating_sub(skip), 0, |at, chunk| {
-            let hit = chunk.chunks_exact(8).position(|word| word == COOKIE);
-            found = hit.map(|hit| segment.vaddr.wrapping_add(at - segment.offset + hit as u64 * 8));
-            found.is_some()
-        });
-        if found.is_some() {
-            break;
-        }
-    }
-    found
 }

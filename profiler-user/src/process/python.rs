@@ -5,11 +5,12 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use pyunwind::{Addr, Layout, Memory};
+use pyunwind::{Addr, Layout};
 
 use super::cache::{Dull, FactsCache, Known, MappingKey};
 use super::elf::ElfError;
 use super::facts::{CPython, ElfFacts, Runtime};
+use super::links::{State, busy_threads, validate};
 use super::maps::{Mapping, Maps, unescape};
 use super::memory::ProcessMemory;
 use super::name::base_name;
@@ -17,9 +18,6 @@ use super::open::{open_executable, open_mapped};
 
 /// One process has a few CPythons at most (a program that embeds one and loads another).
 const MAX_CANDIDATES: usize = 16;
-/// How often the first links of the runtime are tried before they count as wrong: a thread may be coming up.
-const VALIDATION_TRIES: usize = 3;
-const VALIDATION_PAUSE: Duration = Duration::from_millis(2);
 /// A process may map thousands of large files that nobody has looked at yet; what was learnt in time is kept, so that
 /// the next inspection gets further.
 const EXAMINATION: Duration = Duration::from_secs(1);
@@ -67,6 +65,10 @@ pub struct PythonImage {
     pub runtime_address: Addr,
     /// Threads are there. Not so in the first milliseconds, nor where a program maps libpython and does not use it.
     pub initialized: bool,
+    /// Another CPython of the process has threads as well.
+    pub has_rival: bool,
+    /// A release of a version that is tested; anything else is unwound as far as it says itself where its fields are.
+    pub verified: bool,
     /// What /proc/PID/exe leads to.
     pub executable: Image,
     /// The file that holds `_PyRuntime`: the executable or a libpython.
@@ -92,14 +94,8 @@ struct Candidate<'m> {
     python: CPython,
     runtime_address: Addr,
     state: State,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum State {
-    /// What the layout leads to is not a thread.
-    Mismatch,
-    NotYet,
-    Initialized,
+    /// Thread states with frames.
+    busy: usize,
 }
 
 /// Looks at one process. Opens only files that the cache does not know to be dull.
@@ -163,16 +159,21 @@ pub fn inspect(pid: u32, cache: &mut FactsCache) -> Result<Inspection, InspectEr
             }
         }
     }
-    // The first of the best: executables come first in the address space of every Linux process with a static one.
-    let best = candidates.into_iter().reduce(|best, next| if next.state > best.state { next } else { best });
+    // Two CPythons in one process (a host that loads plugins, each with its own) may both be at work. One is followed:
+    // the one with threads, and of two such the one with more threads that have frames now; else the first, which is
+    // the program itself before any library. Who follows the process looks again if its threads show no frames.
+    let has_rival = candidates.iter().filter(|one| one.state == State::Initialized).count() > 1;
+    let rank = |one: &Candidate<'_>| (one.state, one.busy);
+    let best =
+        candidates.into_iter().reduce(|best, next| if rank(&next) > rank(&best) { next } else { best });
     match best {
         Some(best) if best.state == State::Mismatch => {
             let what =
                 format!("CPython {} whose structures are not where they should be", best.python.version);
             Ok(Inspection::Unsupported { what })
         }
-        Some(best) => image(&maps, best, cache).map(|image| Inspection::Python(Box::new(image))),
-        None => Ok(match unsupported {
+        Some(best) => image(&maps, best, has_rival, cache).map(|image| Inspection::Python(Box::new(image))),
+        None => Ok(match unsupported.or_else(|| other_python(maps.task)) {
             Some(what) => Inspection::Unsupported { what },
             None if too_much => return Err(InspectError::TooMuch),
             None => Inspection::MaybeLater { expects_libpython },
@@ -185,7 +186,7 @@ fn may_hold_code(mapping: &Mapping<'_>) -> bool {
     mapping.inode != 0 && mapping.private && (mapping.executable || mapping.writable)
 }
 
-fn mapping_key(cache: &FactsCache, mapping: &Mapping<'_>) -> MappingKey {
+pub(super) fn mapping_key(cache: &FactsCache, mapping: &Mapping<'_>) -> MappingKey {
     MappingKey {
         device: libc::makedev(mapping.device.0, mapping.device.1),
         inode: mapping.inode,
@@ -216,13 +217,19 @@ fn add_candidates<'m>(
         if candidates.len() >= MAX_CANDIDATES || !maps.iter().any(|it| mapped(&it)) {
             continue;
         }
-        let state = validate(&mut ProcessMemory::new(maps.task), &python.layout, runtime_address);
+        let mut memory = ProcessMemory::new(maps.task);
+        let state = validate(&mut memory, &python.layout, runtime_address);
+        let busy = match state {
+            State::Initialized => busy_threads(&mut memory, &python.layout, runtime_address),
+            State::NotYet | State::Mismatch => 0,
+        };
         candidates.push(Candidate {
             mapping,
             facts: Arc::clone(facts),
             python: python.clone(),
             runtime_address,
             state,
+            busy,
         });
     }
 }
@@ -245,39 +252,23 @@ fn bias(segments: &[super::elf::Segment], mapping: &Mapping<'_>) -> Option<u64> 
     bias.is_multiple_of(page_bytes).then_some(bias)
 }
 
-/// Follows the first links that every version has: runtime -> interpreter -> thread -> interpreter.
-fn validate(memory: &mut ProcessMemory, layout: &Layout, runtime: Addr) -> State {
-    let mut state = State::NotYet;
-    for attempt in 0..VALIDATION_TRIES {
-        if attempt != 0 {
-            std::thread::sleep(VALIDATION_PAUSE);
-        }
-        state = links(memory, layout, runtime).unwrap_or(State::Mismatch);
-        if state != State::Mismatch {
-            break;
-        }
-    }
-    state
+/// Implementations of Python that are known by the name of their program only.
+const OTHER_PYTHONS: [(&[u8], &str); 3] =
+    [(b"micropython", "MicroPython"), (b"graalpy", "GraalPy"), (b"rustpython", "RustPython")];
+
+fn other_python(task: u32) -> Option<String> {
+    let printed = std::fs::read_link(format!("/proc/{task}/exe")).ok()?.into_os_string().into_vec();
+    let printed = unescape(&printed);
+    let name = base_name(&printed);
+    OTHER_PYTHONS.iter().find(|(prefix, _)| name.starts_with(prefix)).map(|(_, what)| (*what).to_owned())
 }
 
-fn links(memory: &mut ProcessMemory, layout: &Layout, runtime: Addr) -> Result<State, pyunwind::Fault> {
-    let mut link = |at: Addr, offset: u64| memory.word(at.offset(offset)).map(Addr);
-    let interpreter = link(runtime, u64::from(layout.runtime_interpreters_head))?;
-    if interpreter.is_null() {
-        return Ok(State::NotYet);
-    }
-    let thread = link(interpreter, u64::from(layout.interpreter_threads_head))?;
-    if thread.is_null() {
-        return Ok(State::NotYet);
-    }
-    let back = link(thread, u64::from(layout.thread_interp))?;
-    let thread_id = link(thread, u64::from(layout.thread_thread_id))?;
-    let plausible = interpreter.is_aligned() && thread.is_aligned() && thread_id.0 < 1 << 56;
-    // 3.12+ binds a thread state to its thread after linking it: 0 is no contradiction.
-    Ok(if plausible && back == interpreter { State::Initialized } else { State::Mismatch })
-}
-
-fn image(maps: &Maps, best: Candidate<'_>, cache: &mut FactsCache) -> Result<PythonImage, InspectError> {
+fn image(
+    maps: &Maps,
+    best: Candidate<'_>,
+    has_rival: bool,
+    cache: &mut FactsCache,
+) -> Result<PythonImage, InspectError> {
     let printed = std::fs::read_link(format!("/proc/{}/exe", maps.task))?.into_os_string().into_vec();
     let mut executable = text_of(maps, |mapping| unescape(mapping.path) == unescape(&printed));
     executable.path = lossy(&unescape(&printed));
@@ -297,6 +288,8 @@ fn image(maps: &Maps, best: Candidate<'_>, cache: &mut FactsCache) -> Result<Pyt
         layout: best.python.layout,
         runtime_address: best.runtime_address,
         initialized: best.state == State::Initialized,
+        has_rival,
+        verified: best.python.verified,
         executable,
         runtime,
         task: maps.task,

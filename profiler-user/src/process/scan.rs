@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
 
 use crate::escape::escape_bytes;
 
@@ -64,6 +65,20 @@ fn start_ticks(stat: &[u8]) -> Option<u64> {
     let rest = &stat[stat.iter().rposition(|&byte| byte == b')')? + 1..];
     let field = rest.split(u8::is_ascii_whitespace).filter(|field| !field.is_empty()).nth(19)?;
     std::str::from_utf8(field).ok()?.parse().ok()
+}
+
+/// How long ago the process began, as far as 10 ms can tell.
+pub fn age(pid: u32) -> io::Result<Duration> {
+    let mut now = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid pointer; every kernel has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_BOOTTIME, &mut now) };
+    let now_ns = (now.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(now.tv_nsec as u64);
+    Ok(Duration::from_nanos(now_ns.saturating_sub(start_time(pid)?.as_ns())))
+}
+
+/// Whether the process has memory of its own: a kernel thread has none, nor has one that is gone.
+pub fn has_memory(pid: u32) -> bool {
+    super::maps::Maps::read(pid).is_ok_and(|maps| maps.iter().next().is_some())
 }
 
 /// The tasks of a process.

@@ -15,6 +15,8 @@ pub(super) const NAMES: &[&str] = &[
     "_PyThreadState_Current",
     "PyInt_FromLong",
     "PyOS_FSPath",
+    "PyInterpreterState_Head",
+    "interp_head",
     SINCE[0].1,
     SINCE[1].1,
     SINCE[2].1,
@@ -88,6 +90,11 @@ pub(super) fn without_runtime(elf: &Elf<'_>, symbols: &Symbols<'_, '_>) -> Versi
         return Version::new(3, 6, micro);
     }
     unique_version(elf, 3, |minor| minor <= 5).unwrap_or(Version::new(3, 5, None))
+}
+
+/// The version of a 3.x of which nothing but its strings is left.
+pub(super) fn by_strings(elf: &Elf<'_>) -> Option<Version> {
+    unique_version(elf, 3, |minor| (6..=12).contains(&minor))
 }
 
 fn word(elf: &Elf<'_>, vaddr: u64) -> Option<u64> {

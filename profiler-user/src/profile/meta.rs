@@ -14,6 +14,8 @@ pub struct ProcessMeta {
     pub executable: String,
     /// As the interpreter states it, such as `3.12.1`.
     pub python_version: String,
+    /// No release of a version that is tested: unwound by what the interpreter says of its own structures.
+    pub is_unverified: bool,
     pub mapping: ExecutableMapping,
     pub labels: Labels,
 }
@@ -90,6 +92,21 @@ pub struct Ticks {
 pub struct Loss {
     pub name: String,
     pub count: u64,
+}
+
+/// A Python that was seen and could not be profiled.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct UnsupportedProcess {
+    pub pid: u32,
+    pub name: String,
+    pub reason: String,
+}
+
+/// All of them, and how many more there were than are listed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Unsupported {
+    pub listed: Vec<UnsupportedProcess>,
+    pub more: u64,
 }
 
 /// What the profiler itself has used.

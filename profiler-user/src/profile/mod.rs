@@ -10,7 +10,10 @@ mod stacks;
 mod threads;
 
 pub use merge::{Group, MergeBy, groups, merge};
-pub use meta::{CaptureMeta, ExecutableMapping, FrequencyChange, Labels, Loss, OwnCost, ProcessMeta, Ticks};
+pub use meta::{
+    CaptureMeta, ExecutableMapping, FrequencyChange, Labels, Loss, OwnCost, ProcessMeta, Ticks, Unsupported,
+    UnsupportedProcess,
+};
 pub use query::TopFunction;
 pub use stacks::{LeafFirst, StackNode};
 pub use threads::Thread;

@@ -12,7 +12,10 @@ use crate::encode::pprof_to;
 use crate::escape::escape;
 use crate::pipeline::{Follower, Image, Ingest};
 use crate::process::own;
-use crate::profile::{CaptureMeta, Group, Loss, MergeBy, OwnCost, Profile, Ticks, groups, merge};
+use crate::profile::{
+    CaptureMeta, Group, Loss, MergeBy, OwnCost, Profile, Ticks, Unsupported, UnsupportedProcess, groups,
+    merge,
+};
 use crate::report;
 use crate::sink::{GroupNames, ImageNumbers, OutputDirectory, SinkError, file_name};
 
@@ -62,14 +65,7 @@ pub fn write(
     directory: &OutputDirectory,
     options: &RecordOptions,
 ) -> Result<(), RecordError> {
-    for one in &follower.unsupported {
-        if !options.quiet {
-            eprintln!("not profiled: process {}: {}", one.pid, escape(&one.what));
-        }
-    }
-    if follower.unsupported_more > 0 && !options.quiet {
-        eprintln!("not profiled: {} more", follower.unsupported_more);
-    }
+    let unsupported = unsupported(ingest, follower, options);
     let images: Vec<&Image> = ingest.images().iter().filter(|image| is_sampled(image)).collect();
     let python_samples: u64 = images.iter().map(|image| image.profile.total().samples).sum();
     let dropped: u64 = images.iter().map(|image| image.profile.dropped().samples).sum();
@@ -88,6 +84,16 @@ pub fn write(
     meta.own_cost = own_cost(account);
     if images.is_empty() {
         directory.remove_if_empty();
+        let refused = |pid: &u32| unsupported.listed.iter().find(|one| one.pid == *pid);
+        if options.pids.len() != 1 && !options.quiet {
+            eprint!("{}", report::unsupported(&unsupported, terminal_width()));
+        }
+        if let Some(one) = options.pids.first().and_then(refused)
+            && options.pids.iter().all(|pid| refused(pid).is_some())
+        {
+            let what = escape(&one.reason).into_owned();
+            return Err(RecordError::Unsupported { pid: one.pid, what });
+        }
         return Err(RecordError::NothingSampled(nothing(ingest)));
     }
 
@@ -96,14 +102,14 @@ pub fn write(
         write_profiles(&profiles, &meta, directory, options.merge_by);
     let profiles: Vec<(&Profile, Option<&str>)> =
         profiles.into_iter().zip(files.iter().map(Option::as_deref)).collect();
-    let json = CaptureJson::new(&meta, profiles.iter().copied());
+    let json = CaptureJson::new(&meta, profiles.iter().copied(), &unsupported);
     if let Err(error) = directory.write(capture_json::FILE_NAME, &json.to_bytes()) {
         failures.push(error);
     }
     let missing_ns = account.counters.get(Stat::SampleRingFullNs);
     if !options.quiet {
         let text = report::summary(profiles, missing_ns, &meta.own_cost, directory.path(), terminal_width());
-        eprint!("{text}");
+        eprint!("{}{text}", report::unsupported(&unsupported, terminal_width()));
     }
     let (failed, all) = (failures.len(), number + 1);
     match failures.into_iter().next() {
@@ -156,6 +162,35 @@ fn write_profiles(
         }
     }
     written
+}
+
+/// What a process is called that maps no Python.
+pub fn not_a_python(follower: &Follower, pid: u32) -> String {
+    format!("{}, which maps no Python runtime", follower.name(pid))
+}
+
+/// Every Python that was seen and not profiled, and every process asked for that was none.
+fn unsupported(ingest: &Ingest, follower: &Follower, options: &RecordOptions) -> Unsupported {
+    let mut listed: Vec<UnsupportedProcess> = follower
+        .unsupported
+        .iter()
+        .map(|one| UnsupportedProcess { pid: one.pid, name: one.name.clone(), reason: one.what.clone() })
+        .collect();
+    for &pid in &options.pids {
+        let was_python =
+            ingest.images().iter().any(|image| image.key.tgid == pid && image.python().is_some());
+        if was_python || listed.iter().any(|one| one.pid == pid) {
+            continue;
+        }
+        let (name, what) = (follower.name(pid), not_a_python(follower, pid));
+        let reason = if follower.is_dormant(pid) {
+            format!("{name}, which maps a Python runtime and does not start it")
+        } else {
+            what
+        };
+        listed.push(UnsupportedProcess { pid, name, reason });
+    }
+    Unsupported { listed, more: follower.unsupported_more }
 }
 
 /// Samples, and their weight, of processes that turned out not to be Pythons or ended before anybody could tell.

@@ -53,6 +53,8 @@ struct Session {
     base_bytes: u64,
     started: Instant,
     names_due: Instant,
+    /// Execs, forks and exits that the ring had no room for.
+    lifecycle_lost: u64,
     quiet: bool,
     live: bool,
 }
@@ -160,17 +162,23 @@ impl Session {
         let mut ingest = Ingest::new(for_profiles as usize);
         let mut follower = Follower::new(&options.pids);
         let found = follower.scan(&mut ingest, &mut bpf.tables)?;
-        for pid in &options.pids {
-            if ingest.latest(*pid).is_none() {
-                let what = follower.unsupported.iter().find(|one| one.pid == *pid);
-                return Err(match what {
-                    Some(one) => RecordError::Unsupported { pid: *pid, what: escape(&one.what).into_owned() },
-                    None if !scan::exists(*pid) => RecordError::TargetGone(*pid),
-                    None => {
-                        let what = format!("{}, which maps no Python runtime", escape(&follower.name(*pid)));
-                        RecordError::Unsupported { pid: *pid, what }
-                    }
-                });
+        for &pid in &options.pids {
+            if ingest.latest(pid).is_some() || follower.is_dormant(pid) {
+                continue;
+            }
+            if let Some(one) = follower.unsupported.iter().find(|one| one.pid == pid) {
+                return Err(RecordError::Unsupported { pid, what: escape(&one.what).into_owned() });
+            }
+            if !scan::exists(pid) {
+                return Err(RecordError::TargetGone(pid));
+            }
+            let what = escape(&finish::not_a_python(&follower, pid)).into_owned();
+            // A thread of the kernel never becomes one.
+            if !scan::has_memory(pid) {
+                return Err(RecordError::Unsupported { pid, what });
+            }
+            if !options.quiet {
+                eprintln!("process {pid} is {what}: it is watched for one");
             }
         }
         bpf.start(options.frequency_hz).map_err(privileges::explain)?;
@@ -198,6 +206,7 @@ impl Session {
             base_bytes,
             started: Instant::now(),
             names_due: Instant::now(),
+            lifecycle_lost: 0,
             quiet: options.quiet,
             live,
         })
@@ -206,6 +215,7 @@ impl Session {
     /// Reads what is there and does what is due; says when to come again.
     fn turn(&mut self) -> Result<Option<Instant>, RecordError> {
         while self.drain() {}
+        self.watch_mappings()?;
         // Hints first: they name images by position, which run_due may change.
         self.follower.hint(&mut self.ingest, &mut self.bpf.tables);
         self.name_threads();
@@ -213,7 +223,9 @@ impl Session {
         self.bpf.flush_log();
         if self.budget.is_due() {
             self.bpf.follow_cpus()?;
-            let kernel_ns = self.bpf.stats.read()?.get(Stat::SamplerNs);
+            let counters = self.bpf.stats.read()?;
+            let kernel_ns = counters.get(Stat::SamplerNs);
+            self.lifecycle_lost = counters.get(Stat::LifecycleRingFull);
             let frequency_hz = self.bpf.clock.frequency_hz();
             if let Some(lower) = self.budget.check(kernel_ns, frequency_hz) {
                 self.change_frequency(lower)?;
@@ -229,6 +241,18 @@ impl Session {
             self.ingest.name_threads(false);
             self.names_due = now + NAMES;
         }
+    }
+
+    /// Follows what loads a Python late, or starts one that it has loaded long ago.
+    fn watch_mappings(&mut self) -> Result<(), RecordError> {
+        let Session { bpf, ingest, follower, .. } = self;
+        if let Some(mappings) = &mut bpf.mappings {
+            let since = Instant::now();
+            mappings.read(|mapped| follower.mapped(mapped, ingest, since));
+        }
+        follower.lost(bpf.mappings.as_ref().map(|mappings| mappings.lost), self.lifecycle_lost);
+        follower.run_late(ingest, &mut bpf.tables)?;
+        Ok(())
     }
 
     /// One pass over both rings, in causal order; `true` if more is waiting.

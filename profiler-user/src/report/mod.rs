@@ -7,11 +7,13 @@ mod columns;
 mod hottest;
 mod lines;
 mod table;
+mod unsupported;
 
 pub use account::{Account, captured_line, cost_line};
 pub use hottest::hottest;
 pub use lines::{Live, live_line, open_line, start_line};
 pub use table::{Row, table};
+pub use unsupported::unsupported;
 
 use crate::profile::{OwnCost, Profile};
 use std::path::Path;

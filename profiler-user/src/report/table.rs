@@ -31,7 +31,11 @@ impl Row {
             pid: process.pid,
             name: title(process),
             container: process.labels.container_id.clone().unwrap_or_default(),
-            python: process.python_version.clone(),
+            python: if process.is_unverified {
+                format!("{} unverified", process.python_version)
+            } else {
+                process.python_version.clone()
+            },
             samples: total.samples,
             cpu_ns: total.weight_ns,
             truncated: profile.outcome(Outcome::Truncated).samples,

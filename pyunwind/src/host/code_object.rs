@@ -144,9 +144,6 @@ pub(super) fn str_at(
     } else {
         Addr(memory.word(at.offset(layout.str_compact_data.into())).map_err(unreadable)?)
     };
-    if !data.is_aligned() {
-        return Err(CodeError::Malformed(part));
-    }
     let mut bytes = Vec::new();
     read_bytes(memory, data, chars.min(MAX_CHARS) * u64::from(shape.kind), &mut bytes).map_err(unreadable)?;
     Ok(decode(shape, &bytes, chars))
@@ -158,7 +155,7 @@ fn read_line_table(memory: &mut impl Memory, layout: &Layout, code: Addr) -> (Ve
     let mut read = || {
         let table = Addr(memory.word(code.offset(layout.code_linetable.into()))?);
         let data = table.offset(layout.bytes_data.into());
-        if table.is_null() || !table.is_aligned() || !data.is_aligned() {
+        if table.is_null() || !table.is_aligned() {
             return Err(Fault);
         }
         let size = memory.word(table.offset(layout.bytes_size.into()))?;
@@ -169,8 +166,19 @@ fn read_line_table(memory: &mut impl Memory, layout: &Layout, code: Addr) -> (Ve
     (bytes, complete)
 }
 
-/// Appends `len` bytes at `at` (aligned); on a fault, `into` keeps those before it.
+/// Appends `len` bytes at `at`; on a fault, `into` keeps those before it.
 fn read_bytes(memory: &mut impl Memory, at: Addr, len: u64, into: &mut Vec<u8>) -> Result<(), Fault> {
+    // From a whole word on: 2.7 has its characters at odd places.
+    let odd = at.0 & 7;
+    let start = into.len();
+    let read = read_words(memory, Addr(at.0 - odd), len.saturating_add(odd), into);
+    into.drain(start..(start + odd as usize).min(into.len()));
+    read
+}
+
+/// Appends `len` bytes at `at`, a multiple of 8.
+fn read_words(memory: &mut impl Memory, at: Addr, len: u64, into: &mut Vec<u8>) -> Result<(), Fault> {
+    let start = into.len() as u64;
     let mut done = 0;
     while done < len {
         let step = (len - done).min(LOAD_BYTES as u64);
@@ -179,7 +187,7 @@ fn read_bytes(memory: &mut impl Memory, at: Addr, len: u64, into: &mut Vec<u8>) 
         memory.load(at.offset(done), words * 8)?;
         into.extend((0..words).flat_map(|index| memory.field(index * 8).to_le_bytes()));
         done += step;
-        into.truncate(done as usize);
+        into.truncate((start + done) as usize);
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use alloc::vec::Vec;
 
-use crate::layout::{LINES_LNOTAB, LINES_PEP626};
+use crate::layout::{LINES_LNOTAB, LINES_LNOTAB_2, LINES_PEP626};
 
 /// A code object's line table, as the target holds it.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -38,13 +38,14 @@ impl Line {
 }
 
 impl LineTable {
-    /// The line of the instruction at `index`, in code units of two bytes on every version. A frame that has not
+    /// The line of the instruction at `index`, in code units of two bytes (2.7: in bytes). A frame that has not
     /// started has a negative index and stands on the first line (`PyCode_Addr2Line`, Objects/codeobject.c).
     pub fn line(&self, index: i32) -> Line {
         if index < 0 {
             return known(i64::from(self.first_line));
         }
-        let offset = i64::from(index) * 2;
+        let unit_bytes = if self.kind == LINES_LNOTAB_2 { 1 } else { 2 };
+        let offset = i64::from(index) * unit_bytes;
         self.runs().find(|run| offset < run.end).map_or(self.after_the_end(), |run| run.line)
     }
 
@@ -100,7 +101,7 @@ impl Iterator for Runs<'_> {
             return None;
         }
         match self.kind {
-            LINES_LNOTAB => Some(self.lnotab()),
+            LINES_LNOTAB | LINES_LNOTAB_2 => Some(self.lnotab()),
             LINES_PEP626 => self.pep626(),
             _ => self.pep657(),
         }
@@ -108,14 +109,15 @@ impl Iterator for Runs<'_> {
 }
 
 impl Runs<'_> {
-    /// Pairs (bytes to skip, then signed change of line): an entry tells where the line so far *ends*, and the last
+    /// Pairs (bytes to skip, then change of line, signed since 3.6): an entry tells where the line so far *ends*, and the last
     /// line holds to the end of the code (Objects/lnotab_notes.txt of 3.9).
     fn lnotab(&mut self) -> Run {
         let line = known(self.line);
         if let [skip, change, rest @ ..] = self.rest {
             self.rest = rest;
             self.end += i64::from(*skip);
-            self.line += i64::from(*change as i8);
+            self.line +=
+                if self.kind == LINES_LNOTAB_2 { i64::from(*change) } else { i64::from(*change as i8) };
             return Run { end: self.end, line };
         }
         self.done = true;

@@ -16,6 +16,13 @@ pub fn decode(shape: StrShape, bytes: &[u8], total_chars: u64) -> String {
     // Width 0 would never end; for any shape that is no string's, nothing can be said but that something was there.
     let width = if shape.is_valid() { usize::from(shape.kind) } else { usize::MAX };
     let wanted = usize::try_from(total_chars).unwrap_or(usize::MAX);
+    if shape.bytes {
+        let mut text = String::from_utf8_lossy(bytes.get(..wanted).unwrap_or(bytes)).into_owned();
+        if bytes.len() < wanted {
+            text.push(CUT_MARK);
+        }
+        return text;
+    }
     let mut chars = 0;
     let mut text = String::with_capacity(bytes.len().min(wanted));
     for unit in bytes.chunks_exact(width).take(wanted) {

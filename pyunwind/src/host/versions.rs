@@ -1,4 +1,4 @@
-//! Layouts of CPython 3.6-3.12, GIL builds, 64 bit. From 3.13 on the target carries its own (`debug_offsets`).
+//! Layouts of CPython 2.7 and 3.6-3.12, GIL builds, 64 bit. From 3.13 on the target carries its own (`debug_offsets`).
 //!
 //! Sources, per version: `Include/internal/pycore_runtime.h` (3.8: `pycore_pystate.h`; 3.7: `pystate.h`), `pycore_interp.h`,
 //! `Include/cpython/pystate.h`, `Include/frameobject.h` (3.11+: `Include/internal/pycore_frame.h`),
@@ -6,8 +6,33 @@
 //! printed by `offsetof` from the installed headers of that version and is checked again by tests on live interpreters.
 
 use crate::layout::{
-    ABSENT, ABSENT_32, FRAME_DATASTACK, FRAME_HEAP, GIL_CURRENT, GIL_STATE, INSTR_BYTES, INSTR_POINTER,
-    INSTR_UNITS, LINES_LNOTAB, LINES_PEP626, LINES_PEP657, Layout, NO_SHIM,
+    ABSENT, ABSENT_32, FRAME_DATASTACK, FRAME_HEAP, GIL_CURRENT, GIL_STATE, INSTR_BYTES, INSTR_ODD_BYTES,
+    INSTR_POINTER, INSTR_UNITS, LINES_LNOTAB, LINES_LNOTAB_2, LINES_PEP626, LINES_PEP657, Layout, NO_SHIM,
+    TEXT_BYTES, TEXT_UNICODE,
+};
+
+/// CPython 2.7: names are strings of bytes, and thread states are linked in one direction (`Include/pystate.h`,
+/// `Include/stringobject.h`, `Include/code.h`, `Include/frameobject.h`). The runtime is as that of 3.6.
+pub const V2_7: Layout = Layout {
+    thread_span: 152,
+    thread_next: 0,
+    thread_interp: 8,
+    thread_frame: 16,
+    thread_thread_id: 144,
+    code_start: 80,
+    code_span: 32,
+    code_firstlineno: 96,
+    code_filename: 80,
+    code_name: 88,
+    code_linetable: 104,
+    bytes_data: 36,
+    str_ascii_data: 36,
+    str_compact_data: 36,
+    instr_unit: INSTR_ODD_BYTES,
+    line_table: LINES_LNOTAB_2,
+    text: TEXT_BYTES,
+    minor: 0,
+    ..V3_6
 };
 
 /// CPython 3.6 has no `_PyRuntime`: the layout starts at the variable `interp_head` (`Python/pystate.c`). Where
@@ -89,7 +114,8 @@ const V3_8: Layout = Layout {
     minor: 8,
     frame_code_tag: 0,
     gil: GIL_CURRENT,
-    reserved: [0; 3],
+    text: TEXT_UNICODE,
+    reserved: [0; 2],
 };
 
 const V3_9: Layout = Layout { runtime_current: 568, minor: 9, ..V3_8 };

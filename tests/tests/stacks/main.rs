@@ -80,7 +80,7 @@ impl Workload {
             sum += count;
         }
         self.ticks += sum;
-        let profile = capture.profile(self.target.pid());
+        let profile = capture.profile(self.target.pid()).without_collector();
         let mut whole = 0;
         for sample in &profile.samples {
             let marked = sample.frames.last().is_none_or(|root| is_marker(&root.name));

@@ -50,7 +50,7 @@ pub(super) fn install_newest(packages: &[&str]) -> Result<()> {
 /// Refreshes the package lists, once. Old ones name versions that the mirror has dropped, and those of a
 /// fresh image may lack the security suite, where the recent compiler is. Without a network the old lists
 /// have to do.
-pub(super) fn refresh() {
+pub(crate) fn refresh() {
     static ONCE: Once = Once::new();
     ONCE.call_once(|| {
         let update = as_root("apt-get").and_then(|mut apt| run(apt.args(["-q", "update"])));

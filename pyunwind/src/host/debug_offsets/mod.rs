@@ -11,6 +11,7 @@ use core::fmt;
 
 use crate::layout::{
     ABSENT, ABSENT_32, FRAME_DATASTACK, GIL_FLAG, GIL_UNKNOWN, INSTR_POINTER, LINES_PEP657, Layout,
+    TEXT_UNICODE,
 };
 use tables::{Positions, TABLES};
 
@@ -263,7 +264,8 @@ fn layout(table: &[u8], at: &Positions, free_threaded: bool) -> Result<Layout, D
         minor: at.minor,
         frame_code_tag: at.frame_code_tag,
         gil,
-        reserved: [0; 3],
+        text: TEXT_UNICODE,
+        reserved: [0; 2],
     })
 }
 

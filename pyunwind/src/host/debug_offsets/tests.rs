@@ -10,7 +10,7 @@ use super::words::{
 use super::{DebugOffsetsError, DebugOffsetsError::*, MAX_BYTES, is_verified, parse, version};
 use crate::layout::{
     ABSENT, ABSENT_32, FRAME_DATASTACK, GIL_FLAG, GIL_STATUS_BIT, GIL_UNKNOWN, INSTR_POINTER, LINES_PEP657,
-    Layout,
+    Layout, TEXT_UNICODE,
 };
 
 /// `_Py_DebugOffsets` of a 3.13.0 GIL build, word by word, from that build's own headers.
@@ -142,7 +142,8 @@ const LAYOUT_3_13_0: Layout = Layout {
     minor: 13,
     frame_code_tag: 0,
     gil: GIL_STATUS_BIT,
-    reserved: [0; 3],
+    text: TEXT_UNICODE,
+    reserved: [0; 2],
 };
 
 fn table() -> Vec<u8> {

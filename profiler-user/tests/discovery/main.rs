@@ -1,8 +1,12 @@
 //! Finds real interpreters from outside; what they are and where they are is asserted by the interpreters themselves.
 
+mod embedded;
+mod host;
+mod ways;
+
 use std::ffi::CString;
 use std::fs;
-use std::io::{BufRead, BufReader, Write};
+use std::io::{BufRead, BufReader};
 use std::os::unix::fs::{FileExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -176,36 +180,6 @@ fn a_program_that_will_load_libpython_is_announced() {
 }
 
 #[test]
-fn a_renamed_and_removed_executable_is_still_found() {
-    for (python, version) in [(PathBuf::from("/usr/bin/python3.11"), (3, 11)), (pyenv("3.9.18"), (3, 9))] {
-        let directory = Scratch::new(&format!("deleted{}", version.1));
-        let (copy, renamed) = (directory.0.join("odd \n name"), directory.0.join("gone (deleted)"));
-        fs::copy(&python, &copy).unwrap();
-        let home = python.parent().unwrap().parent().unwrap();
-        let parked = Parked::start(Command::new(&copy).env("PYTHONHOME", home).args(["-c", PARK]));
-        fs::rename(&copy, &renamed).unwrap();
-        fs::remove_file(&renamed).unwrap();
-        let image = parked.python();
-        parked.check(&image);
-        assert_eq!((image.version.0, image.version.1), version);
-    }
-}
-
-#[test]
-fn a_memfd_executable_is_found() {
-    let name = CString::new("nothing").unwrap();
-    // SAFETY: a valid name; the descriptor is checked and handed to `File`.
-    let fd = unsafe { libc::memfd_create(name.as_ptr(), 0) };
-    assert!(fd >= 0);
-    // SAFETY: a fresh descriptor that nobody else owns.
-    let mut file: fs::File = unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) };
-    file.write_all(&fs::read("/usr/bin/python3.11").unwrap()).unwrap();
-    let path = format!("/proc/self/fd/{fd}");
-    let parked = Parked::start(Command::new(path).env("PYTHONHOME", "/usr").args(["-c", PARK]));
-    parked.check(&parked.python());
-}
-
-#[test]
 fn a_process_whose_leader_has_exited_is_read_through_a_thread() {
     let code = "
 import ctypes, threading, sys, time
@@ -321,50 +295,6 @@ fn damaged_files_never_panic_and_never_take_long() {
         file.set_len(next() % whole.len() as u64).unwrap();
         let _ = facts(&path);
     }
-}
-
-#[test]
-fn embedded_interpreters_without_exported_names_are_found() {
-    fn check(version: &str, stripped: bool, expected: Option<&str>) {
-        let directory = Scratch::new(&format!("embedded-{version}-{stripped}"));
-        let (source, program) = (directory.0.join("host.c"), directory.0.join("host"));
-        let code = "int Py_BytesMain(int, char **); int main(int n, char **v) { return Py_BytesMain(n, v); }";
-        fs::write(&source, code).unwrap();
-        let home = pyenv(version).parent().unwrap().parent().unwrap().to_owned();
-        let minor = &version[..version.rfind('.').unwrap()];
-        let archive =
-            home.join(format!("lib/python{minor}/config-{minor}-x86_64-linux-gnu/libpython{minor}.a"));
-        let built = Command::new("gcc")
-            .args([&source, &archive])
-            .args(["-o", program.to_str().unwrap(), "-lm", "-lpthread", "-ldl", "-lutil"])
-            .args(stripped.then_some("-s"))
-            .status()
-            .unwrap();
-        assert!(built.success());
-        let parked =
-            Parked::start(Command::new(&program).env("PYTHONHOME", &home).args(["-c", PARK, "secret"]));
-        let row = format!("{version} stripped: {stripped}");
-        match (inspect(parked.pid(), &mut FactsCache::new()), expected) {
-            // The program exports nothing, so it cannot say its own address: that the links hold is the proof.
-            (Ok(Inspection::Python(image)), Some(expected)) => {
-                assert!(image.initialized && image.runtime == image.executable, "{row}");
-                assert_eq!(image.version_text, expected, "{row}");
-            }
-            (Ok(Inspection::MaybeLater { .. } | Inspection::Unsupported { .. }), None) => {}
-            (found, _) => panic!("{row}: {found:?}"),
-        }
-        assert_eq!(process_name(parked.pid()).unwrap(), "host");
-    }
-    check("3.8.18", false, Some("3.8.18"));
-    check("3.9.18", false, Some("3.9.18"));
-    check("3.11.7", false, Some("3.11.7"));
-    check("3.13.0", false, Some("3.13.0"));
-    // 3.10 brought the section. An older one without any names looks like any other program.
-    check("3.9.18", true, None);
-    check("3.10.13", true, Some("3.10.13"));
-    check("3.11.7", true, Some("3.11.7"));
-    check("3.12.1", true, Some("3.12.1"));
-    check("3.13.0", true, Some("3.13.0"));
 }
 
 /// Prints what a scan of the host costs; the bound is far above it and only catches an accident.
