@@ -5,9 +5,6 @@ use super::intern::Interner;
 use hashbrown::HashMap;
 use std::mem::size_of;
 
-/// A program may call its threads anything.
-const MAX_NAME_CHARS: usize = 200;
-
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Thread {
     pub tid: u32,
@@ -88,9 +85,8 @@ impl Threads {
 
     pub(crate) fn set_python_name(&mut self, thread: ThreadId, name: &str) {
         let Some(thread) = self.all.get_mut(thread.index()) else { return };
-        let name: String = name.chars().take(MAX_NAME_CHARS).collect();
         self.name_bytes = self.name_bytes.saturating_sub(thread.python_name.len()) + name.len();
-        thread.python_name = name;
+        thread.python_name = name.into();
     }
 
     pub(crate) fn all(&self) -> &[Thread] {

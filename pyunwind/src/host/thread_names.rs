@@ -12,6 +12,8 @@ use crate::{Addr, Fault, Layout, Memory};
 const MAX_INTERPRETERS: usize = 64;
 /// Threads asked for their name at once.
 const MAX_THREADS: usize = 8_192;
+/// Kept of a name: a program may call its threads anything.
+const MAX_NAME_CHARS: usize = 200;
 /// Reads of all this together: enough for every bound above, too few for a target to waste time with.
 const MAX_READS: u32 = 200_000;
 /// Offsets in a `PyInterpreterState` are far below.
@@ -41,7 +43,8 @@ pub fn thread_names(
         }
         // An interpreter that is just being made or taken down has none of it; the others may.
         let _ = names_of(memory, layout, &objects, interpreter.offset(modules_offset), &mut names);
-        interpreter = Addr(memory.word(interpreter.offset(layout.interpreter_next.into()))?);
+        let Ok(next) = memory.word(interpreter.offset(layout.interpreter_next.into())) else { break };
+        interpreter = Addr(next);
     }
     Ok(names)
 }
@@ -152,5 +155,6 @@ fn name_of(
 ) -> Result<Option<String>, Fault> {
     let Some(attributes) = objects.attributes(memory, thread)? else { return Ok(None) };
     let Some(name) = objects.find(memory, &attributes, "_name", hint)? else { return Ok(None) };
-    Ok(str_at(memory, layout, name, "thread name").ok().filter(|name| !name.is_empty()))
+    let name = str_at(memory, layout, name, "thread name").ok().filter(|name| !name.is_empty());
+    Ok(name.map(|name| name.chars().take(MAX_NAME_CHARS).collect()))
 }
