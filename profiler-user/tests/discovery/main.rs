@@ -2,6 +2,7 @@
 
 mod embedded;
 mod host;
+mod others;
 mod ways;
 
 use std::ffi::CString;
