@@ -4,8 +4,9 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+use crate::interpreters;
 use crate::util::{home, is_executable};
 
 /// One interpreter: where its kind is found and how to get it.
@@ -30,6 +31,9 @@ const WANTED: [Wanted; 7] = [
     Wanted { minor: 13, source: Source::Pyenv { patch: 0 } },
     Wanted { minor: 11, source: Source::Debian },
 ];
+
+/// Newer than what pyenv has in most places: Debian's, by `cargo xtask interpreters`.
+const FETCHED: [&str; 2] = ["sid-3.14", "sid-3.15"];
 
 impl Wanted {
     fn find(&self, pyenv_versions: &Path) -> Option<PathBuf> {
@@ -69,6 +73,10 @@ pub(crate) fn find() -> Result<Vec<PathBuf>> {
     }
     if !missing.is_empty() {
         bail!("interpreters are missing; install them with\n  {}", missing.join("\n  "));
+    }
+    for (name, fetched) in interpreters::look(&FETCHED.map(str::to_owned), true)? {
+        let fetched = fetched.with_context(|| format!("failed to get {name}"))?;
+        found.push(interpreters::native(&fetched)?);
     }
     Ok(found)
 }
