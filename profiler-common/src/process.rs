@@ -45,6 +45,8 @@ pub struct ProcessRecord {
     pub epoch: u32,
     /// `FLAG_*`, set by the kernel.
     pub flags: u32,
+    /// Address of the main interpreter once the kernel has met it: the others have to be asked for their ids.
+    pub main_interpreter: u64,
 }
 
 /// Identifies a thread by what its thread state knows: the thread pointer.

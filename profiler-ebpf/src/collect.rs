@@ -10,7 +10,9 @@ use profiler_common::process::{
 };
 use profiler_common::{Frame, ProcessKey, ProcessRecord, SampleEvent, Stat, ThreadKey};
 use pyunwind::step::{Progress, Walk};
-use pyunwind::thread::{ThreadState, ThreadWalk, WalkStep, collects, current, holds_gil, revisit};
+use pyunwind::thread::{
+    ThreadState, ThreadWalk, WalkStep, collects, current, holds_gil, interpreter_id, revisit,
+};
 use pyunwind::{Addr, Layout, Outcome};
 
 use crate::bound::below_1024;
@@ -93,6 +95,7 @@ pub fn collect(event: &Event) {
     scratch.memory.reset();
     scratch.thread_pointer = thread_pointer;
     scratch.flags = 0;
+    scratch.interpreter = 0;
 
     let outcome = unwind(scratch, record, &key, event, task.has_memory(&kernel));
 
@@ -109,6 +112,7 @@ pub fn collect(event: &Event) {
     sample.user_ip = if event.user { event.ip } else { user_instruction_pointer() };
     sample.flags = scratch.flags | if event.user { 0 } else { IN_KERNEL };
     sample.collector = scratch.sink.collector as u16;
+    sample.interpreter = scratch.interpreter;
     sample.stack_hash = scratch.sink.hash;
     sample.tid = event.tid;
     // SAFETY: no arguments.
@@ -156,6 +160,14 @@ fn unwind(
         Err(outcome) => return outcome,
     };
     record.flags |= FLAG_STARTED;
+    if thread.interpreter.0 != record.main_interpreter
+        && let Some(id) = interpreter_id(&mut scratch.memory, layout, &thread)
+    {
+        scratch.interpreter = id;
+        if id == 0 {
+            record.main_interpreter = thread.interpreter.0;
+        }
+    }
     let mut triggered = None;
     if let Some(held) = holds_gil(&mut scratch.memory, layout, &thread) {
         scratch.flags = GIL_KNOWN | if held { GIL_HELD } else { 0 };

@@ -149,6 +149,15 @@ pub fn holds_gil(memory: &mut impl Memory, layout: &Layout, state: &ThreadState)
     }
 }
 
+/// The number of the thread's interpreter: 0 for the main one.
+#[inline(always)]
+pub fn interpreter_id(memory: &mut impl Memory, layout: &Layout, state: &ThreadState) -> Option<u32> {
+    if layout.interpreter_id == ABSENT_32 {
+        return None;
+    }
+    memory.word(state.interpreter.offset(u64::from(layout.interpreter_id))).ok().map(|id| id as u32)
+}
+
 /// Whether the garbage collector runs in the thread's interpreter, and the frame in which it was triggered where that is
 /// known, else NULL. Ask only for the thread that holds the GIL: a finalizer may let go of it.
 #[inline(always)]

@@ -112,6 +112,7 @@ impl Follower {
                     layout: tables.layout(&python.layout)?,
                     epoch: 0,
                     flags: 0,
+                    main_interpreter: 0,
                 };
                 if key != any_key(pid) {
                     tables.set_process(record)?;
@@ -271,6 +272,7 @@ impl Follower {
             layout,
             epoch: 0,
             flags: 0,
+            main_interpreter: 0,
         };
         match tables.process(key.tgid) {
             // The kernel checks the key on every tick, so the moment between this look and the write does no harm.

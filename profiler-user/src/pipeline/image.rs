@@ -10,7 +10,7 @@ use pyunwind::Outcome;
 use super::codes::Codes;
 use super::thread_names::ThreadNames;
 use crate::process::{Identity, PythonImage};
-use crate::profile::{ExecutableMapping, Gil, Labels, ProcessMeta, Profile, StackId};
+use crate::profile::{Context, ExecutableMapping, Labels, ProcessMeta, Profile, StackId};
 
 /// What runs in the image.
 pub enum State {
@@ -30,7 +30,7 @@ pub struct Waiting {
     pub thread_start_ns: u64,
     pub frames: Vec<Frame>,
     pub outcome: Outcome,
-    pub gil: Gil,
+    pub context: Context,
     /// `SampleEvent.collector`
     pub collector: u16,
     pub weight_ns: u64,

@@ -11,7 +11,7 @@ use super::image::{Image, State, Waiting};
 use super::thread_names::{name_last_threads, name_threads};
 use crate::bpf::Record;
 use crate::process::ProcessMemory;
-use crate::profile::{Gil, LocationId, Profile, StackId};
+use crate::profile::{Context, Gil, LocationId, Profile, StackId};
 
 /// Samples of one image that may wait for code objects.
 const MAX_WAITING: usize = 4096;
@@ -153,15 +153,15 @@ impl Ingest {
             image.names.saw(sample.thread_pointer, thread, sample.tid);
         }
         image.profile.name_thread(thread, comm(&sample.comm));
-        let gil = gil(sample.flags);
+        let context = Context { gil: gil(sample.flags), interpreter: sample.interpreter };
         if outcome == Outcome::Native && frames.is_empty() {
             let in_kernel = sample.flags & IN_KERNEL != 0;
             let stack = native(&mut image.profile, sample.user_ip, in_kernel);
-            image.profile.add_with_gil(thread, stack, gil, outcome, sample.weight_ns);
+            image.profile.add_in(thread, stack, context, outcome, sample.weight_ns);
             return new;
         }
         if let Some(stack) = image.stacks.get(&(sample.stack_hash, outcome as u8)) {
-            image.profile.add_with_gil(thread, *stack, gil, outcome, sample.weight_ns);
+            image.profile.add_in(thread, *stack, context, outcome, sample.weight_ns);
             return new;
         }
         let waiting = Waiting {
@@ -169,7 +169,7 @@ impl Ingest {
             thread_start_ns: sample.thread_start_ns,
             frames: frames.to_vec(),
             outcome,
-            gil,
+            context,
             collector: sample.collector,
             weight_ns: sample.weight_ns,
             stack_hash: sample.stack_hash,
@@ -293,7 +293,7 @@ fn place(image: &mut Image, waiting: Waiting, asked: &mut u64) -> Option<Waiting
     let stack = profile.stack(&locations);
     stacks.insert((waiting.stack_hash, waiting.outcome as u8), stack);
     let thread = profile.thread(waiting.tid, waiting.thread_start_ns);
-    profile.add_with_gil(thread, stack, waiting.gil, waiting.outcome, waiting.weight_ns);
+    profile.add_in(thread, stack, waiting.context, waiting.outcome, waiting.weight_ns);
     None
 }
 
