@@ -1,10 +1,10 @@
 //! One sample, from any source: whose thread it is, its stack, its outcome, its way to user space.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_loop};
+use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, bpf_ktime_get_ns};
 use core::ffi::c_void;
 use profiler_common::event::{GIL_HELD, GIL_KNOWN, IN_KERNEL, KIND_SAMPLE, NO_COLLECTOR, VERSION};
-use profiler_common::limits::{HINT_AFTER_STEPS, MAX_THREAD_STEPS, MAX_WALK_STEPS};
+use profiler_common::limits::{HINT_AFTER_STEPS, MAX_THREAD_STEPS, MAX_WALK_STEPS, MIN_THREAD_CREATION_NS};
 use profiler_common::process::{
     EXEC_ID_ANY, FLAG_MANY_THREADS, FLAG_STARTED, PROCESS_DORMANT, PROCESS_PYTHON, START_NS_ANY,
 };
@@ -94,7 +94,7 @@ pub fn collect(event: &Event) {
     scratch.thread_pointer = thread_pointer;
     scratch.flags = 0;
 
-    let outcome = unwind(scratch, record, &key, event, task.has_memory(&kernel));
+    let outcome = unwind(scratch, record, &key, event, thread_start_ns, task.has_memory(&kernel));
 
     let sample = &mut scratch.sample.event;
     sample.header.kind = KIND_SAMPLE;
@@ -132,6 +132,7 @@ fn unwind(
     record: &mut ProcessRecord,
     key: &ProcessKey,
     event: &Event,
+    thread_start_ns: u64,
     has_memory: bool,
 ) -> Outcome {
     let same_start = record.key.start_ns == key.start_ns || record.key.start_ns == START_NS_ANY;
@@ -151,7 +152,7 @@ fn unwind(
     // SAFETY: a checked pointer into an array map whose entries user space writes before it refers to them.
     let layout = unsafe { &*layout };
 
-    let thread = match find_thread(scratch, record, layout) {
+    let thread = match find_thread(scratch, record, layout, thread_start_ns) {
         Ok(thread) => thread,
         Err(outcome) => return outcome,
     };
@@ -269,13 +270,14 @@ fn find_thread(
     scratch: &mut Scratch,
     record: &mut ProcessRecord,
     layout: &Layout,
+    thread_start_ns: u64,
 ) -> Result<ThreadState, Outcome> {
     if let Ok(Some(thread)) =
         current(&mut scratch.memory, layout, Addr(record.runtime), scratch.thread_pointer)
     {
         return Ok(thread);
     }
-    let hint = ThreadKey { thread_pointer: scratch.thread_pointer, tgid: record.key.tgid, reserved: 0 };
+    let hint = ThreadKey { thread_pointer: scratch.thread_pointer, tgid: record.key.tgid, started: 0 };
     match ThreadWalk::begin(&mut scratch.memory, layout, Addr(record.runtime)) {
         Ok(Some(walk)) => scratch.threads = walk,
         Ok(None) if record.flags & FLAG_STARTED != 0 => return Err(Outcome::Native),
@@ -284,13 +286,18 @@ fn find_thread(
         Err(_) if record.flags & FLAG_STARTED == 0 => return Err(Outcome::Starting),
         Err(_) => return Err(Outcome::Unreadable),
     }
+    let mut attached = false;
     if record.flags & FLAG_MANY_THREADS != 0 && !scratch.threads.is_nested() {
         // SAFETY: the map is an LRU hash; the value is copied at once.
         if let Some(address) = unsafe { HINTS.get(hint) } {
             let address = Addr(*address);
             if let Ok(Some(thread)) = revisit(&mut scratch.memory, layout, address, scratch.thread_pointer) {
-                count(Stat::HintHit);
-                return Ok(thread);
+                if thread.runs_python(layout) {
+                    count(Stat::HintHit);
+                    return Ok(thread);
+                }
+                // It may have a newer state, which then is in reach.
+                attached = true;
             }
         }
     }
@@ -318,12 +325,30 @@ fn find_thread(
         SEARCH_END => Ok(best),
         RUNNING if best.runs_python(layout) => Ok(best),
         SEARCH_FAULT => Err(Outcome::Unreadable),
+        // The only state that is known of it has no frames, or it has none, or none yet.
+        _ if attached || is_new(thread_start_ns) || is_foreign(hint, thread_start_ns) => Err(Outcome::Native),
         _ => {
             // User space walks the rest of the list and leaves hints.
             record.flags |= FLAG_MANY_THREADS;
             Err(Outcome::ThreadNotFound)
         }
     }
+}
+
+/// Whether the thread is so young that its state, which its maker makes before it, must be among those just looked at.
+#[inline(always)]
+fn is_new(start_ns: u64) -> bool {
+    // SAFETY: reads a clock.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    now_ns.wrapping_sub(start_ns) < u64::from(MAX_THREAD_STEPS) * MIN_THREAD_CREATION_NS
+}
+
+/// Whether user space has found no state of the thread in all of the list. One that the thread has had since is at the
+/// head, where the walk before this has looked.
+#[inline(always)]
+fn is_foreign(thread: ThreadKey, start_ns: u64) -> bool {
+    // SAFETY: the map is an LRU hash; only its presence counts.
+    unsafe { HINTS.get(thread.foreign(start_ns)) }.is_some()
 }
 
 unsafe extern "C" fn walk_thread(_index: u32, context: *mut Drive) -> i64 {

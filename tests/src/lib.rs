@@ -6,6 +6,7 @@
 
 pub mod capture;
 pub mod go;
+pub mod limits;
 pub mod pprof;
 pub mod pythons;
 pub mod target;

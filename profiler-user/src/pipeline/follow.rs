@@ -5,16 +5,13 @@ use std::time::{Duration, Instant};
 
 use profiler_common::event::{KIND_EXEC, KIND_EXIT, KIND_FORK};
 use profiler_common::process::{EXEC_ID_ANY, PROCESS_DORMANT, PROCESS_PYTHON};
-use profiler_common::{ProcessEvent, ProcessKey, ProcessRecord, ThreadKey};
-use pyunwind::thread::ThreadWalk;
+use profiler_common::{ProcessEvent, ProcessKey, ProcessRecord};
 
 use super::image::{Image, State};
 use super::ingest::Ingest;
 use super::late::{DORMANT_AFTER, Late, any_key};
 use crate::bpf::{BpfError, Tables};
-use crate::process::{
-    FactsCache, InspectError, Inspection, ProcessMemory, UNKNOWN, identity, inspect, process_name, scan,
-};
+use crate::process::{FactsCache, InspectError, Inspection, UNKNOWN, identity, inspect, process_name, scan};
 
 /// Scans of /proc at the start, each for what came while the one before it ran.
 const MAX_SCANS: usize = 8;
@@ -24,9 +21,6 @@ const RETRY_AFTER_MS: [u64; 13] = [1, 2, 3, 5, 10, 20, 50, 100, 250, 500, 1000, 
 const TRIES_UNEXPECTED: u32 = 4;
 /// The record of a dead process stays this long, so that the ticks of its exit still count.
 const KEEP_EXITED: Duration = Duration::from_millis(100);
-/// Thread states walked when the kernel's short walk did not reach a thread.
-const MAX_WALK: usize = 65_536;
-
 /// Unsupported Pythons that are kept by name; a loop that starts them could go on for ever.
 const MAX_UNSUPPORTED: usize = 256;
 
@@ -127,6 +121,7 @@ impl Follower {
                 image.profile.process_mut().start_boot_ns =
                     scan::start_time(pid).map(scan::StartTime::as_ns).unwrap_or(0);
                 image.identify(python, identity);
+                image.hints.ask_first();
                 ingest.add(image);
                 return Ok(true);
             }
@@ -308,30 +303,6 @@ impl Follower {
         // Indexes are positions: images may only be forgotten while none is kept here.
         if self.pending.is_empty() {
             ingest.forget_finished();
-        }
-    }
-
-    /// Leaves hints for the processes that need them.
-    pub fn hint(&mut self, ingest: &mut Ingest, tables: &mut Tables) {
-        for index in std::mem::take(&mut ingest.wants_hints) {
-            hint_threads(index, ingest, tables);
-        }
-    }
-}
-
-/// Walks all thread states of a process whose list is longer than the kernel walks, and leaves hints.
-fn hint_threads(index: usize, ingest: &Ingest, tables: &mut Tables) {
-    let image = ingest.image(index);
-    let Some(python) = image.python() else { return };
-    let mut memory = ProcessMemory::new(python.task);
-    let Ok(Some(mut walk)) = ThreadWalk::begin(&mut memory, &python.layout, python.runtime_address) else {
-        return;
-    };
-    for _ in 0..MAX_WALK {
-        let Ok(Some((state, thread_pointer))) = walk.list(&mut memory, &python.layout) else { break };
-        let thread = ThreadKey { thread_pointer, tgid: image.key.tgid, reserved: 0 };
-        if tables.hint(thread, state.0).is_err() {
-            break;
         }
     }
 }

@@ -8,6 +8,7 @@ use profiler_common::{Frame, ProcessKey};
 use pyunwind::Outcome;
 
 use super::codes::Codes;
+use super::hints::Wanted;
 use crate::process::{Identity, PythonImage};
 use crate::profile::{ExecutableMapping, Gil, Labels, ProcessMeta, Profile, StackId};
 
@@ -44,6 +45,8 @@ pub struct Image {
     /// Stacks by the kernel's hash of their frames and their outcome.
     pub stacks: HashMap<(u64, u8), StackId>,
     pub waiting: Vec<Waiting>,
+    /// Threads that the kernel's short walk did not reach.
+    pub hints: Wanted,
     /// When it became known.
     pub since: Instant,
     /// Good, native and bad samples when they were last looked at.
@@ -68,6 +71,7 @@ impl Image {
             codes: Codes::default(),
             stacks: HashMap::new(),
             waiting: Vec::new(),
+            hints: Wanted::default(),
             since: Instant::now(),
             health: [0; 3],
             exited: false,

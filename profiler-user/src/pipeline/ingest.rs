@@ -40,8 +40,6 @@ pub struct Ingest {
     pub received: Received,
     max_memory_bytes: usize,
     full: bool,
-    /// Images with threads that the kernel's short walk did not reach.
-    pub wants_hints: Vec<usize>,
 }
 
 impl Ingest {
@@ -52,7 +50,6 @@ impl Ingest {
             received: Received::default(),
             max_memory_bytes,
             full: false,
-            wants_hints: Vec::new(),
         }
     }
 
@@ -136,8 +133,8 @@ impl Ingest {
             (_, Outcome::Unknown) => Outcome::Starting,
             (_, outcome) => outcome,
         };
-        if outcome == Outcome::ThreadNotFound && !self.wants_hints.contains(&index) {
-            self.wants_hints.push(index);
+        if outcome == Outcome::ThreadNotFound {
+            image.hints.ask(sample.thread_pointer, sample.thread_start_ns);
         }
         // Without room, only what adds nothing is counted: a known stack of a known thread.
         let known = image.stacks.contains_key(&(sample.stack_hash, outcome as u8))

@@ -92,7 +92,8 @@ pub fn thread_name(pid: u32, tid: u32) -> io::Result<String> {
     Ok(escape_bytes(comm.strip_suffix(b"\n").unwrap_or(&comm)).into_owned())
 }
 
-/// Whether the numbers of this process's /proc are those that the kernel's programs see.
+/// Whether the numbers of processes in /proc, and those that system calls take, are what the kernel's programs see. An error
+/// where /proc does not know this process: it is not mounted, or shows another namespace.
 pub fn in_initial_pid_namespace() -> io::Result<bool> {
     Ok(std::fs::metadata("/proc/self/ns/pid")?.ino() == INITIAL_PID_NAMESPACE)
 }

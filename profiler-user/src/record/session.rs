@@ -177,6 +177,7 @@ impl Session {
                 eprintln!("process {pid} is {what}: it is watched for one");
             }
         }
+        follower.hint(&mut ingest, &mut bpf.tables);
         bpf.start(options.frequency_hz).map_err(privileges::explain)?;
         if options.verbose {
             eprintln!("kernel maps take {kernel_bytes} bytes, profiles may take {for_profiles} bytes");
@@ -211,7 +212,6 @@ impl Session {
     fn turn(&mut self) -> Result<Option<Instant>, RecordError> {
         while self.drain() {}
         self.watch_mappings()?;
-        // Hints first: they name images by position, which run_due may change.
         self.follower.hint(&mut self.ingest, &mut self.bpf.tables);
         self.follower.run_due(&mut self.ingest, &mut self.bpf.tables);
         self.bpf.flush_log();
