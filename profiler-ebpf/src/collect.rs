@@ -15,7 +15,8 @@ use pyunwind::{Addr, Layout, Outcome};
 
 use crate::bound::below_1024;
 use crate::capture::capture;
-use crate::maps::{HINTS, KERNEL, LAYOUTS, PROCS, SAMPLES, SCRATCH, SETTINGS, add, count, count_outcome};
+use crate::maps::{HINTS, KERNEL, LAYOUTS, PROCS, SCRATCH, add, count, count_outcome};
+use crate::output::output;
 use crate::scratch::Scratch;
 use crate::sink::{Sink, mix};
 use crate::task::{Task, user_instruction_pointer};
@@ -117,7 +118,9 @@ pub fn collect(event: &Event) {
     sample.source = event.source;
     // SAFETY: a 16-byte buffer, the size of `task_struct.comm`.
     unsafe { bpf_get_current_comm(sample.comm.as_mut_ptr().cast(), 16) };
-    emit(scratch, event.weight_ns);
+    // What is not known yet is to be looked at while the tick is fresh.
+    let wake = outcome as u8 == Outcome::Unknown as u8;
+    emit(scratch, event.weight_ns, wake);
 
     count_outcome(outcome);
     add(Stat::PythonNs, event.weight_ns);
@@ -369,30 +372,13 @@ unsafe extern "C" fn walk_thread(_index: u32, context: *mut Drive) -> i64 {
 
 /// Sends the sample; a full ring is counted, with the time it stood for.
 #[inline(always)]
-fn emit(scratch: &mut Scratch, weight_ns: u64) {
+fn emit(scratch: &mut Scratch, weight_ns: u64, wake: bool) {
     let depth = below_1024(u64::from(scratch.sink.depth));
     let bytes = size_of::<SampleEvent>() as u64 + depth * size_of::<Frame>() as u64;
     scratch.sample.event.frames = depth as u16;
     scratch.sample.event.header.bytes = bytes as u32;
-    if !output(&raw mut scratch.sample as *mut c_void, bytes) {
+    if !output(&raw mut scratch.sample as *mut c_void, bytes, wake) {
         count(Stat::SampleRingFull);
         add(Stat::SampleRingFullNs, weight_ns);
     }
-}
-
-/// Puts a record on the sample ring. The reader is woken when enough waits, else it comes by itself.
-#[inline(always)]
-pub fn output(data: *mut c_void, bytes: u64) -> bool {
-    use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-    use aya_ebpf::helpers::generated::bpf_ringbuf_output;
-
-    let waiting = SAMPLES.query(u64::from(BPF_RB_AVAIL_DATA));
-    let flags = if waiting > u64::from(SETTINGS.load().wakeup_bytes) {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    };
-    let ring = &raw const SAMPLES as *mut c_void;
-    // SAFETY: `data` points at a map value with at least `bytes` bytes, which the verifier checks.
-    unsafe { bpf_ringbuf_output(ring, data, bytes, u64::from(flags)) == 0 }
 }

@@ -18,6 +18,9 @@ const HZ: &str = "999";
 const PROCESSES: u32 = 200;
 const STORM: Duration = Duration::from_secs(10);
 
+/// As in the code below.
+const WORK_NS: u64 = 10_000_000;
+
 /// Says what had been used before it, works for 10 ms, and ends as any program does.
 const CODE: &str = "
 import time
@@ -44,6 +47,8 @@ struct Sums {
     before_ns: u64,
     outcomes: BTreeMap<String, u64>,
     samples: u64,
+    /// In the function that works for `WORK_NS`.
+    work_ns: u64,
 }
 
 #[expect(clippy::zombie_processes, reason = "wait4 waits for each, and says what it used")]
@@ -91,6 +96,7 @@ fn add(sums: &mut Sums, capture: &Capture, python: &Python, pid: u32) {
     assert_eq!(process["name"], name, "{python}: {process}");
     assert_eq!(process["file"], format!("{name}-{pid}.pb.gz"), "{python}");
     assert_eq!(process["python_version"], *python.version, "{process}");
+    sums.work_ns += capture.profile_of(process).cumulative("work").1;
     sums.samples += count(&process["samples"]);
     sums.shown_ns += count(&process["cpu_ns"]);
     for (outcome, number) in process["outcomes"].as_object().expect("outcomes") {
@@ -126,12 +132,31 @@ fn two_hundred_short_lives_in_ten_seconds() {
         all.shown_ns += sums.shown_ns;
         all.before_ns += sums.before_ns;
         all.samples += sums.samples;
+        all.work_ns += sums.work_ns;
         for (outcome, number) in sums.outcomes {
             *all.outcomes.entry(outcome).or_default() += number;
         }
     }
     report("all", &all);
     println!("vanished: {}; other losses: {}", capture.loss("process_vanished"), capture.json["losses"]);
+
+    assert_eq!((all.processes, all.unseen), (u64::from(PROCESSES), 0), "every process has a file");
+    assert_eq!(all.outcomes.values().sum::<u64>(), all.samples, "one outcome per sample");
+    let outcome = |name: &str| all.outcomes[name];
+    // What came before the first thread state cannot be more than what came before the first line.
+    let starting_ns = outcome("starting") * 1_000_000_000 / HZ.parse::<u64>().expect("a number");
+    assert!(starting_ns < all.before_ns, "starting: {starting_ns} ns of {} ns", all.before_ns);
+    // Threads without frames are told from those whose frames were not seen.
+    let later = all.samples - outcome("starting");
+    let lost = outcome("unknown") + outcome("unreadable") + outcome("torn") + outcome("thread_not_found");
+    assert!(lost * 100 <= later * 5, "{lost} of {later} ticks after the first thread state are lost");
+    within_5_percent("wait4", all.shown_ns, all.used_ns);
+    // All of it is Python frames, whatever came before and after.
+    within_5_percent("work", all.work_ns, WORK_NS * u64::from(PROCESSES));
+}
+
+fn within_5_percent(what: &str, shown_ns: u64, true_ns: u64) {
+    assert!(shown_ns.abs_diff(true_ns) * 100 <= true_ns * 5, "{what}: {shown_ns} ns shown of {true_ns} ns");
 }
 
 fn report(what: &str, sums: &Sums) {

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use profiler_common::process::{EXEC_ID_ANY, START_NS_ANY};
-use profiler_common::{Frame, ProcessKey};
+use profiler_common::{Frame, ProcessKey, SampleEvent};
 use pyunwind::Outcome;
 
 use super::codes::Codes;
@@ -45,6 +45,10 @@ pub struct Image {
     /// Stacks by the kernel's hash of their frames and their outcome.
     pub stacks: HashMap<(u64, u8), StackId>,
     pub waiting: Vec<Waiting>,
+    /// Until this time, CLOCK_MONOTONIC, the process was seen to have no thread state.
+    pub not_started_ns: u64,
+    /// Ticks since then, which may be of either side.
+    pub held: Vec<SampleEvent>,
     /// Threads that the kernel's short walk did not reach.
     pub hints: Wanted,
     /// When it became known.
@@ -71,6 +75,8 @@ impl Image {
             codes: Codes::default(),
             stacks: HashMap::new(),
             waiting: Vec::new(),
+            not_started_ns: 0,
+            held: Vec::new(),
             hints: Wanted::default(),
             since: Instant::now(),
             health: [0; 3],
@@ -86,6 +92,7 @@ impl Image {
             python.task = key.tgid;
             child.state = State::Python(python);
         }
+        child.not_started_ns = self.not_started_ns;
         let meta = self.profile.process().clone();
         *child.profile.process_mut() = ProcessMeta { pid: key.tgid, start_boot_ns: key.start_ns, ..meta };
         child
@@ -137,5 +144,6 @@ impl Image {
             + self.codes.memory_bytes()
             + self.stacks.len() * STACK_ENTRY_BYTES
             + waiting
+            + self.held.capacity() * size_of::<SampleEvent>()
     }
 }

@@ -249,7 +249,7 @@ impl Session {
         let tables = &mut bpf.tables;
         let more = bpf.rings.records(until_ns, BATCH, |record| {
             if let Some(index) = ingest.record(record) {
-                follower.look(index, ingest, tables);
+                follower.look_fresh(index, ingest, tables);
             }
         });
         ingest.settle(false);
