@@ -86,12 +86,17 @@ fn check_threads(python: &Python, count: u32, ns: u64) {
     drop(target);
     drop(limits);
 
-    for (thread, function, work_ns) in [("crowd", "crowd_work", crowd_ns), ("short", "short_work", short_ns)]
+    // A thread that ends has no state any more for some 0.1 ms of its 2 ms; only a walk of all the list could tell.
+    for (thread, function, work_ns, lost_percent) in
+        [("crowd", "crowd_work", crowd_ns, 1), ("short", "short_work", short_ns, 15)]
     {
         let (all_ns, work_seen_ns) = time(&profile, thread, function);
         let (_, lost_ns) = time(&profile, thread, NOT_FOUND);
         println!("{python}: {thread}: {work_ns} ns worked, {work_seen_ns} ns seen, {lost_ns} ns not found");
-        assert!(lost_ns * 100 <= all_ns, "{python}: {thread}: {lost_ns} of {all_ns} ns not found");
+        assert!(
+            lost_ns * 100 <= all_ns * lost_percent,
+            "{python}: {thread}: {lost_ns} of {all_ns} ns not found"
+        );
         assert!(
             work_seen_ns * 10 >= work_ns * 9 && work_seen_ns * 10 <= work_ns * 11,
             "{python}: {thread}: {work_seen_ns} ns of {work_ns} ns"
