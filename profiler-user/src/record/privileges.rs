@@ -66,6 +66,11 @@ fn missing(effective: u64) -> Vec<&'static str> {
 
 /// What a refusal by the kernel means, where it was one.
 pub fn explain(error: BpfError) -> RecordError {
+    if let BpfError::NoBtf { .. } | BpfError::Btf { .. } = error {
+        return RecordError::HostUnsupported(format!(
+            "{error}\nneeded: CONFIG_DEBUG_INFO_BTF, and /sys mounted"
+        ));
+    }
     if !error.is_refusal() {
         return RecordError::Bpf(error);
     }
