@@ -175,8 +175,8 @@ pub fn collects(memory: &mut impl Memory, layout: &Layout, state: &ThreadState) 
     memory.word(state.interpreter.offset(u64::from(layout.interpreter_gc_frame))).ok().map(Addr)
 }
 
-/// Looks at a thread state that was the thread's before. Everything is checked again: the memory may have been freed
-/// and re-used, and a thread pointer recurs with the next thread's stack.
+/// Looks at a thread state that was the thread's before, with frames or without. Everything is checked again: the memory
+/// may have been freed and re-used, and a thread pointer recurs with the next thread's stack.
 #[inline(always)]
 pub fn revisit(
     memory: &mut impl Memory,
@@ -192,7 +192,7 @@ pub fn revisit(
     let previous = Addr(memory.field(u32::from(layout.thread_next).wrapping_sub(8)));
     let interpreter = Addr(memory.field(u32::from(layout.thread_interp)));
     let Some((state, own)) = examine(memory, layout, address, thread_pointer)? else { return Ok(None) };
-    if !own || !state.runs_python(layout) {
+    if !own {
         return Ok(None);
     }
     if layout.thread_next == 0 {

@@ -56,7 +56,12 @@ pub struct Capture {
 
 /// Starts a capture with these arguments and an output directory of its own, and waits until it samples.
 pub fn start(args: &[&str]) -> Recording {
-    let mut recording = spawn(args);
+    start_with(Command::new(binary()), args)
+}
+
+/// The same by a command that runs the binary in some place: what follows are its arguments.
+pub fn start_with(command: Command, args: &[&str]) -> Recording {
+    let mut recording = spawn(command, args);
     loop {
         let mut line = String::new();
         let read = recording.stderr.read_line(&mut line).expect("standard error");
@@ -68,9 +73,9 @@ pub fn start(args: &[&str]) -> Recording {
     }
 }
 
-fn spawn(args: &[&str]) -> Recording {
+fn spawn(mut command: Command, args: &[&str]) -> Recording {
     let scratch = Scratch::new("capture");
-    let mut child = Command::new(binary())
+    let mut child = command
         .args(args)
         .arg("-o")
         .arg(scratch.path().join("out"))
@@ -85,7 +90,7 @@ fn spawn(args: &[&str]) -> Recording {
 
 /// Runs a capture to its end; `args` should hold a duration.
 pub fn run(args: &[&str]) -> Capture {
-    spawn(args).finish()
+    spawn(Command::new(binary()), args).finish()
 }
 
 impl Recording {
