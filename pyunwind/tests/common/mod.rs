@@ -135,10 +135,12 @@ fn cached() -> Vec<Python> {
         .collect()
 }
 
-/// A script beside this test, run by `python` without site packages or the user's environment.
+/// A script beside this test, run by `python` without site packages or the user's environment (`-I` is not for 2.7).
 pub(crate) fn script(python: &Path, name: &str) -> Command {
     let mut command = Command::new(python);
-    command.args(["-I", "-S"]).arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name));
+    command
+        .args(["-E", "-s", "-S", "-B"])
+        .arg(Path::new(env!("CARGO_MANIFEST_DIR")).join("tests").join(name));
     command
 }
 
