@@ -3,10 +3,7 @@
 
 mod common;
 
-use std::fs;
-use std::path::Path;
-
-use common::snapshot::{Ranges, Replay, Snapshot};
+use common::snapshot::{Ranges, Replay, Snapshot, snapshots};
 use common::stacks::{Frame, MAX_STEPS, MAX_THREADS, Stack, describe, find, unwind};
 use pyunwind::host::code_object::CodeError;
 use pyunwind::host::thread_names::thread_names;
@@ -16,14 +13,6 @@ use pyunwind::{Addr, Layout, Outcome};
 
 /// Rounds of flipped bytes per snapshot.
 const ROUNDS: u64 = 3_000;
-
-fn snapshots() -> Vec<Snapshot> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots");
-    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
-    files.retain(|path| path.extension().is_some_and(|extension| extension == "snap"));
-    files.sort();
-    files.iter().map(|path| Snapshot::read(&fs::read(path).unwrap())).collect()
-}
 
 /// What became of one thread.
 struct Sample {

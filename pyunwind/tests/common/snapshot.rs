@@ -17,7 +17,9 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
+use std::fs;
 use std::io::{Read, Write};
+use std::path::Path;
 
 use flate2::Compression;
 use flate2::read::GzDecoder;
@@ -28,6 +30,21 @@ use pyunwind::{Addr, Fault, Layout, Memory};
 use super::stacks::{Truth, hex, numbers, read_frame, text, unhex};
 
 const HEADER: &str = "pyprof-bpf snapshot 1";
+
+/// All that stand beside the tests.
+pub(crate) fn snapshots() -> Vec<Snapshot> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/snapshots");
+    let mut files: Vec<_> = fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.retain(|path| path.extension().is_some_and(|extension| extension == "snap"));
+    files.sort();
+    files.iter().map(|path| Snapshot::read(&fs::read(path).unwrap())).collect()
+}
+
+/// The layout of a build of which there is a snapshot.
+pub(crate) fn recorded(python: &str) -> Layout {
+    let found = snapshots().into_iter().find(|snapshot| snapshot.python == python);
+    found.unwrap_or_else(|| panic!("no snapshot of {python}")).layout()
+}
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(crate) struct Snapshot {
