@@ -13,8 +13,7 @@ use pyunwind::thread::{ThreadState, revisit};
 fn stacks_of_parked_threads_are_what_their_interpreter_says() {
     let mut seen = Vec::new();
     for python in common::pythons() {
-        // 2.7 does not parse the longer script.
-        let scripts: &[_] = if python.is_two() {
+        let scripts: &[_] = if python.needs_simple_script() {
             &[("snapshot_target.py", "")]
         } else {
             &[("stacks.py", ""), ("stacks.py", "subinterpreter"), ("snapshot_target.py", "")]

@@ -7,12 +7,20 @@ where that lies is nobody's business.
 """
 from __future__ import print_function
 
-import ctypes
 import os
 import signal
 import sys
 import threading
 
+try:
+    import ctypes
+except ImportError:
+    ctypes = None
+try:
+    # What the compiler needs for identifiers that are not ASCII.
+    import unicodedata
+except ImportError:
+    unicodedata = None
 try:
     import _thread as threads
 except ImportError:
@@ -23,13 +31,12 @@ READY = []
 
 # Also run by the other interpreter.
 DESCRIBE = """
-import binascii
 import sys
 
 def hexed(text):
     if not isinstance(text, bytes):
         text = text.encode("utf-8", "replace")
-    return "x" + binascii.hexlify(text).decode("ascii")
+    return "x" + "".join("%02x" % byte for byte in bytearray(text))
 
 def describe(ident, frame):
     lines = []
@@ -57,7 +64,7 @@ def outer():
 outer()
 """
 
-# Identifiers in four scripts, and what 2.7 does not parse.
+# Identifiers in four scripts, and what 2.7 does not parse; nor does a build without `unicodedata`.
 MODERN = u"""
 def фу(then):
     return {ключ: [then() for _ in (1,)] for ключ in {ключ for ключ in "a"}}
@@ -190,7 +197,9 @@ def inside():
 
 def addresses():
     """`_PyRuntime`; where there is none, a function that knows where the list of interpreters is, and the variable with
-    the current thread state."""
+    the current thread state. 0 where that cannot be asked."""
+    if ctypes is None:
+        return 0, 0
     api = ctypes.pythonapi
     if sys.version_info >= (3, 7):
         return ctypes.addressof(ctypes.c_char.in_dll(api, "_PyRuntime")), 0
@@ -202,9 +211,9 @@ def main():
     # Nobody waits for ever for a thread that did not get where it was to go.
     signal.alarm(60)
     file = u"/srv/数/🐍.py"
-    source = MODERN
-    if sys.version_info < (3, 6):
-        file, source = file.encode("utf-8"), OLD
+    if sys.version_info < (3,):
+        file = file.encode("utf-8")
+    source = MODERN if sys.version_info >= (3, 6) and unicodedata else OLD
     exec(compile(source, file, "exec"), globals())
     places = PLACES + [initialises, deep, hops, hot]
     names = {}

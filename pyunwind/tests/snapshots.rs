@@ -53,8 +53,8 @@ fn every_version_and_build_has_a_snapshot() {
     for minor in 6..=15 {
         assert!(has((3, minor)), "no snapshot of 3.{minor}");
     }
-    // Debug builds, a compiler at run time, no GIL.
-    for part in ["3.11-dbg", "3.14-dbg", "jit-3.14", "3.13t", "3.14t"] {
+    // Debug builds, another libc, a compiler at run time, no GIL.
+    for part in ["3.11-dbg", "musl-3.11", "3.14-dbg", "jit-3.14", "3.13t", "3.14t"] {
         assert!(all.iter().any(|snapshot| snapshot.python.contains(part)), "no snapshot of {part}");
     }
     for minor in [13, 14] {

@@ -2,6 +2,7 @@
 // Each test file uses a part of it.
 #![allow(dead_code)]
 
+pub(crate) mod elf;
 pub(crate) mod snapshot;
 pub(crate) mod stacks;
 pub(crate) mod target;
@@ -77,8 +78,13 @@ impl Python {
         Python { name, argv, env: Vec::new(), root: "/".into() }
     }
 
-    pub(crate) fn is_two(&self) -> bool {
-        self.argv.last().is_some_and(|path| path.rsplit('/').next().unwrap_or(path).starts_with("python2"))
+    /// 2.7 does not parse the longer script, and the smallest build lacks modules for it.
+    pub(crate) fn needs_simple_script(&self) -> bool {
+        self.name.starts_with("musl")
+            || self
+                .argv
+                .last()
+                .is_some_and(|path| path.rsplit('/').next().unwrap_or(path).starts_with("python2"))
     }
 
     /// What to run to run `script`, which stands beside this test, from a neutral place in the interpreter's own file
@@ -118,8 +124,8 @@ fn cached() -> Vec<Python> {
     let rows = index.as_array().expect("a list of interpreters");
     let text = |value: &serde_json::Value| value.as_str().expect("text").to_string();
     rows.iter()
-        // Programs that embed Python do not take a script, and one build without ctypes cannot say where it is.
-        .filter(|row| row["implementation"] == "cpython" && row["libc"] == "glibc")
+        // Programs that embed Python do not take a script.
+        .filter(|row| row["implementation"] == "cpython")
         .filter(|row| !row["name"].as_str().is_some_and(|name| name.starts_with("embedded")))
         .map(|row| Python {
             name: text(&row["name"]),

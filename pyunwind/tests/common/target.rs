@@ -11,6 +11,7 @@ use pyunwind::host::debug_offsets;
 use pyunwind::host::versions;
 use pyunwind::{Addr, Fault, Layout, Memory};
 
+use super::elf;
 use super::stacks::{Truth, numbers, read_frame, text};
 
 const PAGE: u64 = 4096;
@@ -115,6 +116,8 @@ impl Target {
             windows: false,
             touched: Vec::new(),
         };
+        // Without ctypes a script cannot say.
+        let runtime = if runtime == 0 { elf::symbol(child.id(), b"_PyRuntime") } else { runtime };
         let version = (major, minor);
         let mut offsets = Vec::new();
         let (runtime, layout) = match version {
