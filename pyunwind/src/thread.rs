@@ -188,8 +188,8 @@ pub fn revisit(
         return Err(Fault);
     }
     memory.load(address, u32::from(layout.thread_span))?;
-    // `prev` stands right before `next` from 3.4 on; the neighbour must still point back.
-    let previous = Addr(memory.field(u32::from(layout.thread_next).wrapping_sub(8)));
+    // `prev` stands right before `next` from 3.4 on; the neighbour must still point back. 2.7 has none.
+    let previous = Addr(memory.field(u32::from(layout.thread_next).saturating_sub(8)));
     let interpreter = Addr(memory.field(u32::from(layout.thread_interp)));
     let Some((state, own)) = examine(memory, layout, address, thread_pointer)? else { return Ok(None) };
     if !own {

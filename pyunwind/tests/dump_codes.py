@@ -34,6 +34,16 @@ def texts():
     yield Legacy("plain")
 
 
+def replaced(code, **changes):
+    if hasattr(code, "replace"):
+        return code.replace(**changes)
+    # 3.7 and older.
+    fields = ("argcount kwonlyargcount nlocals stacksize flags code consts names varnames filename name firstlineno lnotab "
+              "freevars cellvars")
+    fields = ["co_" + field for field in fields.split()]
+    return type(code)(*[changes.get(field, getattr(code, field)) for field in fields])
+
+
 def codes():
     template = real_function.__code__
     all_texts = list(texts())
@@ -42,10 +52,10 @@ def codes():
         changes = {"co_name": name, "co_filename": all_texts[(index + 17) % len(all_texts)]}
         if has_qualname:
             changes["co_qualname"] = all_texts[(index + 31) % len(all_texts)]
-        yield template.replace(**changes, co_firstlineno=index * 30_000_000)
+        yield replaced(template, **changes, co_firstlineno=index * 30_000_000)
     table = "co_linetable" if hasattr(template, "co_linetable") else "co_lnotab"
     for size in (0, 1, 255, 256, 257, 1 << 20, (1 << 20) + 1):
-        yield template.replace(**{table: bytes(value & 0xFF for value in range(size))})
+        yield replaced(template, **{table: bytes(value & 0xFF for value in range(size))})
     yield from [function.__code__ for function in real_function()] + [template, codes.__code__]
     yield compile("\n\n1 + 1", "/srv/\u0444/\U0001f40d.py", "exec")
     yield __import__("os").walk.__code__

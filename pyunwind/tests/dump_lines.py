@@ -2,16 +2,21 @@
 this interpreter itself gives for each instruction.
 
 Little-endian stream: major, minor (u8 each); per code object 1 (u8), co_firstlineno (i32), table size (u32), code
-units (u32), table, a line per code unit (i32, -1 = no line); at the end 0 (u8) and the number of code objects (u32).
+units (u32; 2.7: bytes), table, a line per code unit (i32, -1 = no line); at the end 0 (u8) and the number of code
+objects (u32).
 """
 import dis
-import importlib.util
 import marshal
 import os
 import sys
 import types
 import warnings
 from array import array
+
+try:
+    import importlib.util
+except ImportError:
+    importlib = None
 
 warnings.simplefilter("ignore")
 # Not the standard library, or (lib2to3) sources meant for another Python.
@@ -30,6 +35,8 @@ def compiled(path):
     """The code of a source file: what the interpreter cached when that is of this very source, since compiling all
     takes ten times as long; else compiled here. None for files that are wrong on purpose."""
     try:
+        if importlib is None:
+            raise IOError
         with open(importlib.util.cache_from_source(path), "rb") as file:
             cached = file.read()
         stat = os.stat(path)
@@ -37,18 +44,22 @@ def compiled(path):
             (value & 0xFFFFFFFF).to_bytes(4, "little") for value in (int(stat.st_mtime), stat.st_size))
         if cached[:16] == expected:
             return marshal.loads(cached[16:])
-    except OSError:
+    except (IOError, OSError):
         pass
     try:
         with open(path, "rb") as file:
             return compile(file.read(), path, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError, FileNotFoundError):
-        # Debian links sitecustomize.py to a file in /etc that may not be there.
+    except (SyntaxError, TypeError, ValueError, IOError):
+        # IOError: Debian links sitecustomize.py to a file in /etc that may not be there.
         return None
 
 
+# Bytes per code unit.
+UNIT = 2 if sys.version_info >= (3, 6) else 1
+
+
 def instruction_lines(code):
-    units = len(code.co_code) // 2
+    units = len(code.co_code) // UNIT
     lines = array("i")
     if hasattr(code, "co_lines"):
         for start, end, line in code.co_lines():
@@ -57,16 +68,20 @@ def instruction_lines(code):
     else:
         line = code.co_firstlineno
         for start, next_line in dis.findlinestarts(code):
-            lines.extend([line] * (start // 2 - len(lines)))
+            lines.extend([line] * (start // UNIT - len(lines)))
             line = next_line
         lines.extend([line] * (units - len(lines)))
     assert len(lines) == units, "not one line per instruction"
     return lines
 
 
+def raw(values):
+    return values.tobytes() if hasattr(values, "tobytes") else values.tostring()
+
+
 def main():
-    out = sys.stdout.buffer
-    out.write(bytes(sys.version_info[:2]))
+    out = getattr(sys.stdout, "buffer", sys.stdout)
+    out.write(raw(array("B", sys.version_info[:2])))
     count = 0
     for path in sources(os.path.dirname(os.__file__)):
         module = compiled(path)
@@ -77,11 +92,11 @@ def main():
             table = code.co_linetable if hasattr(code, "co_linetable") else code.co_lnotab
             lines = instruction_lines(code)
             out.write(b"\1")
-            out.write(array("i", [code.co_firstlineno, len(table), len(lines)]).tobytes())
+            out.write(raw(array("i", [code.co_firstlineno, len(table), len(lines)])))
             out.write(table)
-            out.write(lines.tobytes())
+            out.write(raw(lines))
             count += 1
-    out.write(b"\0" + count.to_bytes(4, "little"))
+    out.write(b"\0" + raw(array("i", [count])))
 
 
 main()

@@ -1,9 +1,10 @@
 """Ground truth for stacks: parks many threads in known places, prints what the interpreter says of their stacks, and keeps
 them there until stdin closes.
 
-First line: major and minor version, and where `_PyRuntime` is. Then for each thread a line "thread", its identifier and the
-number of its frames, and for each of these, leaf first: index of the instruction, line (0: none), and as hexadecimal UTF-8
-name and file. Last "end".
+First line: major and minor version, where `_PyRuntime` is and 0 (3.6: where `PyInterpreterState_Head` and the variable with
+the current thread state are), number of threads. Then for each thread a line "thread", its identifier and the number of its
+frames, and for each of these, leaf first: index of the instruction, line (0: none), and as hexadecimal UTF-8 name and file.
+Last "end".
 """
 import ctypes
 import functools
@@ -256,6 +257,14 @@ def subinterpreter():
             pass
 
 
+def addresses():
+    api = ctypes.pythonapi
+    if sys.version_info >= (3, 7):
+        return ctypes.addressof(ctypes.c_char.in_dll(api, "_PyRuntime")), 0
+    return (ctypes.cast(api.PyInterpreterState_Head, ctypes.c_void_p).value,
+            ctypes.addressof(ctypes.c_char.in_dll(api, "_PyThreadState_Current")))
+
+
 def main():
     sys.setrecursionlimit(5000)
     if "subinterpreter" in sys.argv:
@@ -267,8 +276,7 @@ def main():
         thread.start()
     while len(READY) < len(threads):
         pass
-    address = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, "_PyRuntime"))
-    print(sys.version_info[0], sys.version_info[1], address, len(threads))
+    print(sys.version_info[0], sys.version_info[1], *addresses(), len(threads))
     print(others())
     print(describe(threading.get_ident(), sys._getframe())), print("end", flush=True), sys.stdin.read(), os._exit(0)
 

@@ -75,6 +75,8 @@ fn the_thread_is_found_by_its_pointer() {
     for layout in layouts() {
         for &(row, states, end, number) in rows {
             let found = walk(&mut draw(layout, states)).unwrap();
+            // 3.11 tells by the C stack which of several interpreters runs: all states are looked at.
+            let end = if layout.minor == 11 && states.len() > 1 { End } else { end };
             assert_eq!((found.0, found.1), (Some(end), number), "3.{}: {row}", layout.minor);
         }
     }

@@ -47,7 +47,7 @@ fn pid_namespace(is_initial: std::io::Result<bool>) -> Result<(), RecordError> {
             "it runs in a pid namespace of its own: needs the host's (hostPID: true, --pid=host)".to_owned()
         }
         Err(error) => {
-            format!("/proc does not show this process ({error}): mount the proc of the host's pid namespace")
+            format!("this process is not in /proc ({error}): mount the proc of the host's pid namespace")
         }
     };
     Err(RecordError::HostUnsupported(what))
