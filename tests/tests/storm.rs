@@ -51,7 +51,6 @@ struct Sums {
     work_ns: u64,
 }
 
-#[expect(clippy::zombie_processes, reason = "wait4 waits for each, and says what it used")]
 fn storm(pythons: &[Python]) -> Vec<Started> {
     let begin = Instant::now();
     (0..PROCESSES)

@@ -79,6 +79,9 @@ fn other_programs_keep_their_name_whatever_their_arguments() {
 #[test]
 fn a_renamed_process_is_called_by_the_first_word_of_its_title() {
     check(PYTHON, &["gunicorn: master [secret]"], "gunicorn");
+    check(PYTHON, &["[celeryd: secret@host:MainProcess] -active- (worker -A secret)"], "celeryd");
+    check(PYTHON, &["[title] secret"], "title");
+    check(PYTHON, &["[] secret"], "python3.11");
     check(PYTHON, &["celeryd secret"], "celeryd");
     check(PYTHON, &["gunicorn: worker [secret]", "", "", ""], "gunicorn");
     check(PYTHON, &["myserver", "/srv/run.py"], "run");
