@@ -1,7 +1,7 @@
 //! Servers that fork their workers and replace them, and children by all start methods of multiprocessing: each process has
 //! a file of its own under its name, with the CPU time that it used.
 //!
-//! Ground truth: `wait4`, and the process's own clock. Ticks are even, and a life of 150 ms has 150 of them, so that chance is
+//! Ground truth: `wait4`, and the process's own clock. Ticks are even, and a life of 100 ms has 100 of them, so that chance is
 //! a percent. A host that stands still for 50 ms loses up to 40 of them, in one life or two: the bound of a tenth is for
 //! all lives of one interpreter, that of one life is a half.
 
