@@ -3,7 +3,7 @@ import multiprocessing
 
 
 def task(method, number):
-    used = burn(150)
+    used = burn(120)
     # All that it has used so far, its start included.
     say("%s-%d" % (method, number), now())
     say("task-%s-%d" % (method, number), used)

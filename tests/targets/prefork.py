@@ -1,7 +1,7 @@
 # A prefork server: workers handle requests and are replaced when they have handled enough, or crash.
 import signal
 
-WORKERS, LIVES, REQUESTS = 3, 9, 6
+WORKERS, LIVES, REQUESTS = 3, 9, 4
 
 
 def request():

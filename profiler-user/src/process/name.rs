@@ -42,9 +42,11 @@ pub fn name_of(command_line: &[u8], executable: &[u8]) -> String {
         return printable_name(if is_interpreter(called) { called } else { program });
     }
     if is_interpreter(program) {
-        // A title that the process gave itself, "gunicorn: master [app]": its first word is the program.
-        let end = first.iter().position(|byte| b": \t\n".contains(byte)).unwrap_or(first.len());
-        let word = base_name(&first[..end]);
+        // A title that the process gave itself, "gunicorn: master [app]", "[celeryd: worker]": its first word is the
+        // program.
+        let title = first.strip_prefix(b"[").unwrap_or(first);
+        let end = title.iter().position(|byte| b": \t\n]".contains(byte)).unwrap_or(title.len());
+        let word = base_name(&title[..end]);
         return printable_name(if word.is_empty() { program } else { word });
     }
     printable_name(if program.is_empty() { called } else { program })
@@ -143,6 +145,8 @@ fn helper(code: &[u8]) -> Option<&[u8]> {
         b"multiprocessing.resource_tracker",
         b"multiprocessing.semaphore_tracker",
     ];
+    // The fork server of 3.14 and later begins otherwise.
+    let code = code.strip_prefix(b"import sys; ").unwrap_or(code);
     let code = code.strip_prefix(b"from ")?;
     MODULES
         .into_iter()

@@ -36,6 +36,8 @@ fn helpers_of_multiprocessing_are_called_by_their_module() {
     check(PYTHON, &["python3", "-s", "-E", "-Bc", code], "multiprocessing.spawn");
     let code = "from multiprocessing.forkserver import main; main(9, 10, ['__main__'], **{'secret': 1})";
     check(PYTHON, &["python3", "-Xdev", "-c", code], "multiprocessing.forkserver");
+    let newer = "import sys; from multiprocessing.forkserver import main; main(9, 10, ['__main__'], sys_argv=sys.argv[1:])";
+    check(PYTHON, &["python3", "-c", newer], "multiprocessing.forkserver");
     let code = "from multiprocessing.resource_tracker import main;main(4)";
     check(PYTHON, &["python3", &format!("-c{code}")], "multiprocessing.resource_tracker");
     for other in ["from multiprocessing.spawning import x", "from multiprocessing.spawn", "import secret", ""]
@@ -79,6 +81,9 @@ fn other_programs_keep_their_name_whatever_their_arguments() {
 #[test]
 fn a_renamed_process_is_called_by_the_first_word_of_its_title() {
     check(PYTHON, &["gunicorn: master [secret]"], "gunicorn");
+    check(PYTHON, &["[celeryd: secret@host:MainProcess] -active- (worker -A secret)"], "celeryd");
+    check(PYTHON, &["[title] secret"], "title");
+    check(PYTHON, &["[] secret"], "python3.11");
     check(PYTHON, &["celeryd secret"], "celeryd");
     check(PYTHON, &["gunicorn: worker [secret]", "", "", ""], "gunicorn");
     check(PYTHON, &["myserver", "/srv/run.py"], "run");

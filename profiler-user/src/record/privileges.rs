@@ -47,7 +47,7 @@ fn pid_namespace(is_initial: std::io::Result<bool>) -> Result<(), RecordError> {
             "it runs in a pid namespace of its own: needs the host's (hostPID: true, --pid=host)".to_owned()
         }
         Err(error) => {
-            format!("this process is not in /proc ({error}): mount the proc of the host's pid namespace")
+            format!("this process is not in its proc ({error}): mount that of the host's pid namespace")
         }
     };
     Err(RecordError::HostUnsupported(what))
@@ -108,7 +108,7 @@ mod tests {
     #[test]
     fn processes_must_have_the_numbers_that_the_kernel_has_for_them() {
         assert!(pid_namespace(Ok(true)).is_ok());
-        for (seen, word) in [(Ok(false), "hostPID"), (Err(std::io::ErrorKind::NotFound.into()), "/proc")] {
+        for (seen, word) in [(Ok(false), "hostPID"), (Err(std::io::ErrorKind::NotFound.into()), "proc")] {
             let error = pid_namespace(seen).expect_err(word);
             assert_eq!(error.exit(), Exit::HostUnsupported);
             assert!(error.to_string().contains(word), "{error}");
