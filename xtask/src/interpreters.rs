@@ -17,6 +17,7 @@ use cache::{Cache, Scratch};
 use debian::Mirror;
 pub(crate) use index::Interpreter;
 use rows::{How, ROWS, Row, Tree};
+pub(crate) use rows::{Kind, Libc};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

@@ -7,9 +7,10 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::matrix;
 use crate::setup::{apt_install, setup};
 use crate::util::{Workspace, is_root, run, which};
-pub(crate) use interpreters::find as find_interpreters;
+pub(crate) use interpreters::{find as find_interpreters, of_this_machine};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -43,20 +44,25 @@ pub(crate) fn command(options: Options) -> Result<()> {
     environment(&mut host, &workspace, &joined);
     run(&mut host).context("host tests failed")?;
 
-    // Release, since the readers work through millions of samples; one thread, since the tests load two cores
-    // by themselves and count on their share of the machine.
-    let mut live = workspace.cargo();
-    live.args(["test", "--no-fail-fast", "--release", "--package", END_TO_END])
-        .args(filter)
-        .args(["--", "--test-threads=1"]);
-    environment(&mut live, &workspace, &joined);
-    if !is_root() {
-        live.env(runner_key(), "sudo -E");
-    }
+    let mut live = end_to_end(&workspace, &joined);
+    live.arg("--no-fail-fast").args(filter).args(["--", "--test-threads=1"]);
+    matrix::hand_over(&mut live, &workspace, &matrix::of_every_test()?)?;
     run(&mut live).context("end-to-end tests failed")?;
 
     println!("xtask test: ok ({} s after the build)", started.elapsed().as_secs());
     Ok(())
+}
+
+/// The tests under real BPF. Release, since the readers work through millions of samples; to be run by one thread, since
+/// the tests load two cores by themselves and count on their share of the machine.
+pub(crate) fn end_to_end(workspace: &Workspace, pythons: &OsString) -> std::process::Command {
+    let mut live = workspace.cargo();
+    live.args(["test", "--release", "--package", END_TO_END]);
+    environment(&mut live, workspace, pythons);
+    if !is_root() {
+        live.env(runner_key(), "sudo -E");
+    }
+    live
 }
 
 /// What the tests have to know about this run.

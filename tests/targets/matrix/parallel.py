@@ -1,0 +1,80 @@
+# Three threads, each with functions of its own, so that one that is taken for another shows.
+import sys
+
+import recorder
+
+try:
+    import _thread
+except ImportError:
+    import thread as _thread
+
+
+def work_a(n):
+    total = 0
+    for i in range(n):
+        total += i
+    return total
+
+
+def work_b(n):
+    total = 1
+    for i in range(n):
+        total ^= i
+    return total
+
+
+def work_c(n):
+    total = 2
+    for i in range(n):
+        total |= i
+    return total
+
+
+def phase_threads__a(done):
+    if recorder.current is not None:
+        recorder.current.start(sys._getframe())
+    for _ in range(30):
+        work_a(3000)
+    if recorder.current is not None:
+        sys.setprofile(None)
+    done.release()
+
+
+def phase_threads__b(done):
+    if recorder.current is not None:
+        recorder.current.start(sys._getframe())
+    for _ in range(30):
+        work_b(3000)
+    if recorder.current is not None:
+        sys.setprofile(None)
+    done.release()
+
+
+def phase_threads__c(done):
+    if recorder.current is not None:
+        recorder.current.start(sys._getframe())
+    for _ in range(30):
+        work_c(3000)
+    if recorder.current is not None:
+        sys.setprofile(None)
+    done.release()
+
+
+def phase_threads():
+    waiting = []
+    for root in (phase_threads__a, phase_threads__b, phase_threads__c):
+        done = _thread.allocate_lock()
+        done.acquire()
+        _thread.start_new_thread(root, (done,))
+        waiting.append(done)
+        if recorder.current is not None:
+            # One table, one writer.
+            done.acquire()
+            done.release()
+    for done in waiting:
+        done.acquire()
+
+
+phase_threads.musts = (phase_threads__a, phase_threads__b, phase_threads__c, work_a, work_b, work_c)
+
+PHASES = [("threads", None, phase_threads)]
