@@ -8,6 +8,9 @@ try:
 except ImportError:
     import thread as _thread
 
+# Long enough that the beginning and the end of a thread, where it has no frames, are next to nothing.
+ROUNDS = 200
+
 
 def work_a(n):
     total = 0
@@ -33,7 +36,7 @@ def work_c(n):
 def phase_threads__a(done):
     if recorder.current is not None:
         recorder.current.start(sys._getframe())
-    for _ in range(30):
+    for _ in range(ROUNDS):
         work_a(3000)
     if recorder.current is not None:
         sys.setprofile(None)
@@ -43,7 +46,7 @@ def phase_threads__a(done):
 def phase_threads__b(done):
     if recorder.current is not None:
         recorder.current.start(sys._getframe())
-    for _ in range(30):
+    for _ in range(ROUNDS):
         work_b(3000)
     if recorder.current is not None:
         sys.setprofile(None)
@@ -53,7 +56,7 @@ def phase_threads__b(done):
 def phase_threads__c(done):
     if recorder.current is not None:
         recorder.current.start(sys._getframe())
-    for _ in range(30):
+    for _ in range(ROUNDS):
         work_c(3000)
     if recorder.current is not None:
         sys.setprofile(None)

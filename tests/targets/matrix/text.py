@@ -16,17 +16,33 @@ def {0}():
 _made = []
 
 
+def _named(function, name):
+    """Identifiers other than ASCII need a module to be compiled; names of code objects do not."""
+    code = function.__code__.replace(co_name=name)
+    if hasattr(code, "co_qualname"):
+        code = code.replace(co_qualname=name)
+    function.__code__ = code
+
+
 def prepare_names():
     functions = []
     for number, script in enumerate(SCRIPTS):
-        path, name = u"/srv/{0}/{0}.py".format(script), script
+        path, name, later = u"/srv/{0}/{0}.py".format(script), script, None
         if sys.version_info < (3,):
-            path, name = path.encode("utf-8"), u"script_%d" % number
+            path, name = path.encode("utf-8"), "script_%d" % number
+        else:
+            try:
+                import unicodedata
+            except ImportError:
+                name, later = "script_%d" % number, script
         space = {}
         exec(compile(SOURCE.format(name), path, "exec"), space)
-        for key in (name, name + u"_leaf"):
-            functions.append(space[key if sys.version_info >= (3,) else str(key)])
-        _made.append(functions[-2])
+        pair = [space[name], space[name + "_leaf"]]
+        if later is not None:
+            _named(pair[0], later)
+            _named(pair[1], later + "_leaf")
+        _made.append(pair[0])
+        functions.extend(pair)
     phase_names.musts = functions
 
 

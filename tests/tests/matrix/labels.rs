@@ -4,7 +4,7 @@ use pyprof_tests::Sample;
 
 use crate::checks::{Cell, Subject};
 use crate::rows::Kind;
-use crate::stacks::{COLLECTOR, enough, possible, samples};
+use crate::stacks::{COLLECTOR, samples, whole};
 
 /// With and without the GIL, where all of the time is spent in one way: what is left are calls and returns.
 const PYTHON_PERCENT: u64 = 99;
@@ -52,22 +52,14 @@ pub fn gil(subject: &Subject<'_>, _: &str) -> Cell {
 }
 
 pub fn collector(subject: &Subject<'_>, phase: &str) -> Cell {
-    let stacks = possible(subject, phase).and_then(|()| enough(subject, phase));
+    let stacks = whole(subject, phase);
     let collecting = |sample: &Sample| sample.frames.first().is_some_and(|leaf| leaf.name == COLLECTOR);
     let (some, all) = share(samples(subject, phase), collecting);
-    if subject.minor < COLLECTOR_MINOR || subject.row.kind == Kind::FreeThreaded {
-        let none =
-            if some == 0 { Ok(()) } else { Err(format!("{some} of {all} samples are of the collector")) };
-        return match Cell::of(stacks.and(none)) {
-            Cell::Ok => Cell::Lacks,
-            cell => cell,
-        };
+    let is_told = subject.minor >= COLLECTOR_MINOR && subject.row.kind != Kind::FreeThreaded;
+    let is_right = if is_told { some * 100 >= all * COLLECTOR_PERCENT } else { some == 0 };
+    match stacks {
+        Cell::Ok if !is_right => Cell::Failed(format!("{some} of {all} samples are of the collector")),
+        Cell::Ok if !is_told => Cell::Lacks,
+        cell => cell,
     }
-    let enough = || {
-        if some * 100 < all * COLLECTOR_PERCENT {
-            return Err(format!("{some} of {all} samples are of the collector"));
-        }
-        Ok(())
-    };
-    Cell::of(stacks.and_then(|()| enough()))
 }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 
 use crate::checks::{Cell, Subject};
-use crate::stacks::{enough, lag, possible, samples, without_collector};
+use crate::stacks::{lag, samples, whole, without_collector};
 use crate::truth::Lag;
 
 /// Samples between two calls stand at other lines.
@@ -11,8 +11,8 @@ const AT_CALLS_PERCENT: u64 = 97;
 
 pub fn check(subject: &Subject<'_>, phase: &str) -> Cell {
     // Lines of callers are part of what is possible.
-    let callers = possible(subject, phase).and_then(|()| enough(subject, phase));
-    Cell::of(callers.and_then(|()| if lag(subject) == Lag::Leaf { Ok(()) } else { leaves(subject, phase) }))
+    let leaves = || if lag(subject) == Lag::Leaf { Cell::Ok } else { Cell::of(leaves(subject, phase)) };
+    whole(subject, phase).and_then(leaves)
 }
 
 fn leaves(subject: &Subject<'_>, phase: &str) -> Result<(), String> {

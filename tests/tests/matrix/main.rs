@@ -20,6 +20,7 @@ use rows::{Kind, Row, rows};
 use table::Line;
 
 const TABLE: &str = "PYPROF_MATRIX_TABLE";
+const MAX_LOOKS: u32 = 3;
 
 #[test]
 fn every_interpreter_passes_every_check() {
@@ -35,8 +36,24 @@ fn every_interpreter_passes_every_check() {
     assert_eq!(failed, 0, "rows that failed");
 }
 
+/// Looks at an interpreter until no look was short of time.
 fn judge(row: &Row) -> Line {
     let started = Instant::now();
+    let mut line = look(row);
+    for _ in 1..MAX_LOOKS {
+        if !line.is_short() {
+            break;
+        }
+        line.failures().for_each(|why| eprintln!("    once more: {why}"));
+        line = line.again(look(row));
+    }
+    let verdict = if line.has_failed() { "FAILED" } else { "ok" };
+    eprintln!("  {:<26} {:<9} {verdict} in {:.1?}", line.name, line.version, started.elapsed());
+    line.failures().for_each(|why| eprintln!("    {why}"));
+    line
+}
+
+fn look(row: &Row) -> Line {
     // A row that the harness gives up on is a failed row, and no reason not to look at the others.
     let outcome = catch_unwind(AssertUnwindSafe(|| check(row)));
     let outcome = outcome.unwrap_or_else(|panic| {
@@ -46,13 +63,7 @@ fn judge(row: &Row) -> Line {
     });
     let (version, mut cells) = outcome;
     cells.resize(CHECKS.len(), Cell::Lacks);
-    let line = Line { name: row.name.clone(), version, cells };
-    let verdict = if line.has_failed() { "FAILED" } else { "ok" };
-    eprintln!("  {:<26} {:<9} {verdict} in {:.1?}", line.name, line.version, started.elapsed());
-    for why in line.failures() {
-        eprintln!("    {why}");
-    }
-    line
+    Line { name: row.name.clone(), version, cells }
 }
 
 fn check(row: &Row) -> (String, Vec<Cell>) {

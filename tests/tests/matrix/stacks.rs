@@ -56,11 +56,7 @@ pub fn check(subject: &Subject<'_>, phase: &str) -> Cell {
         }
         return Cell::Failed(format!("the interpreter lacks it: {why}"));
     }
-    Cell::of(
-        possible(subject, phase)
-            .and_then(|()| enough(subject, phase))
-            .and_then(|()| all_seen(subject, phase)),
-    )
+    whole(subject, phase).and_then(|| Cell::of(all_seen(subject, phase)))
 }
 
 /// Samples that belong to no phase are between two of them, where main.py alone runs.
@@ -68,7 +64,12 @@ pub fn between(subject: &Subject<'_>, _: &str) -> Cell {
     Cell::of(possible(subject, ""))
 }
 
-pub fn possible(subject: &Subject<'_>, phase: &str) -> Result<(), String> {
+/// No stack that cannot be, and enough that are whole.
+pub fn whole(subject: &Subject<'_>, phase: &str) -> Cell {
+    Cell::of(possible(subject, phase)).and_then(|| enough(subject, phase))
+}
+
+fn possible(subject: &Subject<'_>, phase: &str) -> Result<(), String> {
     let (mut all, mut wrong) = (0, BTreeMap::new());
     for sample in samples(subject, phase) {
         all += sample.count;
@@ -88,14 +89,22 @@ pub fn possible(subject: &Subject<'_>, phase: &str) -> Result<(), String> {
     }
 }
 
-pub fn enough(subject: &Subject<'_>, phase: &str) -> Result<(), String> {
+fn enough(subject: &Subject<'_>, phase: &str) -> Cell {
     let spent_ns = subject.measured.spent_ns.get(phase).copied().unwrap_or(0);
     let seen_ns: u64 = samples(subject, phase).map(|sample| sample.ns).sum();
     if spent_ns == 0 || seen_ns * 100 < spent_ns * WHOLE_PERCENT {
         let [seen, spent] = [seen_ns, spent_ns].map(|ns| ns as f64 / 1e6);
-        return Err(format!("whole stacks for {seen:.0} of {spent:.0} ms"));
+        // What is not whole may lack the function that tells the phase.
+        let mut parts = BTreeMap::new();
+        for sample in subject.measured.samples.iter().filter(|sample| !is_whole(sample)) {
+            let names = sample.frames.iter().rev().take(2).map(|frame| frame.name.as_str());
+            *parts.entry(names.collect::<Vec<_>>().join(" > ")).or_insert(0) += sample.count;
+        }
+        return Cell::Short(format!(
+            "whole stacks for {seen:.0} of {spent:.0} ms; in all phases, not whole: {parts:?}"
+        ));
     }
-    Ok(())
+    Cell::Ok
 }
 
 /// Every function that takes a share of the time is somewhere.
