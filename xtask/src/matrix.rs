@@ -23,11 +23,15 @@ pub(crate) struct Options {
     /// Put the table into docs/support.md.
     #[arg(long, conflicts_with = "only")]
     write: bool,
+    /// Lock this file during each capture (flock), so that several people can share a machine.
+    #[arg(long)]
+    lock: Option<PathBuf>,
 }
 
 /// What the test is told, and where it leaves its table: tests/tests/matrix.
 const LIST: &str = "PYPROF_MATRIX";
 const TABLE: &str = "PYPROF_MATRIX_TABLE";
+const LOCK: &str = "PYPROF_LOCK";
 const DOCUMENT: &str = "docs/support.md";
 
 /// What every run of the tests has, fetched in seconds if it must be.
@@ -59,7 +63,7 @@ impl Entry {
 }
 
 pub(crate) fn command(options: Options) -> Result<()> {
-    let Options { only, write } = options;
+    let Options { only, write, lock } = options;
     let workspace = Workspace::find()?;
     setup(&workspace)?;
     let started = Instant::now();
@@ -73,6 +77,7 @@ pub(crate) fn command(options: Options) -> Result<()> {
     let _ = fs::remove_file(&table);
     let mut tests = end_to_end(&workspace, &pythons);
     tests.args(["--test", "matrix", "--", "--nocapture", "--test-threads=1"]).env(TABLE, &table);
+    tests.envs(lock.map(|file| (LOCK, file)));
     hand_over(&mut tests, &workspace, &entries)?;
     let passed = run(&mut tests);
     let text = match fs::read_to_string(&table) {

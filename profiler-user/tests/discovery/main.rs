@@ -134,6 +134,23 @@ fn every_supported_interpreter_is_found_where_it_says_it_is() {
     }
 }
 
+/// The newest interpreter is the first of the list, and has no thread until one runs it.
+const IDLE: &str = "
+try:
+    import _interpreters as api
+except ImportError:
+    import _xxsubinterpreters as api
+kept = [api.create() for _ in range(3)]
+";
+
+#[test]
+fn idle_interpreters_hide_none_that_runs() {
+    for python in supported() {
+        let parked = Parked::start(Command::new(&python).args(["-c", &format!("{IDLE}{PARK}")]));
+        parked.check(&parked.python());
+    }
+}
+
 #[test]
 fn what_is_not_supported_is_named() {
     let directory = Scratch::new("unsupported");

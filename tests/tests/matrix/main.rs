@@ -28,9 +28,9 @@ fn every_interpreter_passes_every_check() {
     assert!(!rows.is_empty(), "no interpreters");
     let lines: Vec<Line> = rows.iter().map(judge).collect();
     let table = table::text(&lines);
-    println!("{table}");
-    if let Some(path) = std::env::var_os(TABLE) {
-        std::fs::write(path, &table).expect("the table");
+    match std::env::var_os(TABLE) {
+        Some(path) => std::fs::write(path, &table).expect("the table"),
+        None => println!("{table}"),
     }
     let failed = lines.iter().filter(|line| line.has_failed()).count();
     assert_eq!(failed, 0, "rows that failed");

@@ -42,6 +42,8 @@ pub struct Measured {
     pub samples: Vec<Sample>,
     /// The entries of capture.json.
     pub processes: Vec<Value>,
+    /// Time without ticks, as the capture tells: the machine stood still.
+    pub unsampled_ns: u64,
 }
 
 /// The targets, in a directory that the interpreter sees; and that directory as it sees it.
@@ -113,7 +115,7 @@ pub fn measure(row: &Row) -> Result<Measured, String> {
     }
     let processes = targets.iter().map(|target| capture.process(target.pid()).clone()).collect();
     let samples = targets.iter().flat_map(|target| capture.profile(target.pid()).samples).collect();
-    Ok(Measured { truth, spent_ns, samples, processes })
+    Ok(Measured { truth, spent_ns, samples, processes, unsampled_ns: capture.loss("unsampled_ns") })
 }
 
 /// What a capture of the whole host says of an interpreter that it does not unwind: its entry among the unsupported.

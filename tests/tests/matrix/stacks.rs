@@ -100,8 +100,9 @@ fn enough(subject: &Subject<'_>, phase: &str) -> Cell {
             let names = sample.frames.iter().rev().take(2).map(|frame| frame.name.as_str());
             *parts.entry(names.collect::<Vec<_>>().join(" > ")).or_insert(0) += sample.count;
         }
+        let unsampled = subject.measured.unsampled_ns as f64 / 1e6;
         return Cell::Short(format!(
-            "whole stacks for {seen:.0} of {spent:.0} ms; in all phases, not whole: {parts:?}"
+            "whole stacks for {seen:.0} of {spent:.0} ms; of the whole run, without ticks: {unsampled:.0} ms, not whole: {parts:?}"
         ));
     }
     Cell::Ok
