@@ -42,7 +42,8 @@ def compiled(path):
     try:
         with open(path, "rb") as file:
             return compile(file.read(), path, "exec", dont_inherit=True)
-    except (SyntaxError, ValueError):
+    except (SyntaxError, ValueError, FileNotFoundError):
+        # Debian links sitecustomize.py to a file in /etc that may not be there.
         return None
 
 

@@ -4,6 +4,8 @@
 mod synthetic;
 
 use pyunwind::host::code_object::CodeObject;
+use pyunwind::host::dict::Objects;
+use pyunwind::host::thread_names::thread_names;
 use pyunwind::step::Walk;
 use pyunwind::thread::{ThreadWalk, WalkStep, revisit};
 use pyunwind::{Addr, Fault, Memory, Outcome, code};
@@ -95,6 +97,48 @@ impl Memory for Memories {
 
     fn frame_field(&self, offset: u32) -> u64 {
         self.at(self.frame, offset)
+    }
+}
+
+#[test]
+fn dictionaries_of_noise_end_within_bounds_on_every_layout() {
+    let mut noise = Noise(7);
+    for layout in layouts() {
+        let objects = Objects::of(&layout).expect("a known version");
+        let mut memory = Memories { words: vec![0; WORDS], loaded: (0, 0), frame: (0, 0), reads: 0 };
+        let (mut tables, mut entries, mut of_instances) = (0, 0, 0);
+        for round in 0..ROUNDS_PER_LAYOUT / 4 {
+            let changes = if round % 4096 == 0 { WORDS } else { CHANGES };
+            for _ in 0..changes {
+                let (at, word) = (noise.below(WORDS as u64) as usize, noise.word());
+                memory.words[at] = word;
+            }
+            let (dict, object) = (Addr(noise.word()), Addr(noise.word()));
+            let mut hint = noise.next();
+            memory.reads = 0;
+            let found = [
+                objects.dict(&mut memory, dict).ok(),
+                objects.attributes(&mut memory, object).ok().flatten(),
+            ];
+            of_instances += u32::from(found[1].is_some());
+            for table in found.into_iter().flatten() {
+                tables += 1;
+                let _ = objects.find(&mut memory, &table, "", &mut hint);
+                let _ = table.each(&mut memory, |_, _| {
+                    entries += 1;
+                    Ok(true)
+                });
+            }
+            let _ = thread_names(&mut memory, &layout, Addr(noise.inside()));
+            // Twice every entry that fits, each with its length, its string, and the way there.
+            assert!(memory.reads < 16 * WORDS, "3.{}: {} reads", layout.minor, memory.reads);
+        }
+        println!("3.{}: {tables} tables, {of_instances} of instances, {entries} entries", layout.minor);
+        assert!(
+            tables > 0 && of_instances > 0 && entries > 0,
+            "3.{}: noise must look like tables",
+            layout.minor
+        );
     }
 }
 

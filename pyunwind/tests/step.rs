@@ -59,8 +59,11 @@ fn no_more_reads_than_frames_code_objects_and_links_of_cframes_need() {
             world.memory.reads
         };
         let (single, windowed) = (reads(&mut world, false), reads(&mut world, true));
-        // Runtime, interpreter, thread, cframe and the two words below it; per code object one read and, up to 3.11, its name.
-        let fixed = 3 + if layout.cframe_current == ABSENT { 0 } else { 3 };
+        // Runtime, interpreter, thread, cframe and the two words below it; on 3.11 whether there is another interpreter; per
+        // code object one read and, up to 3.11, its name.
+        let fixed = 3
+            + if layout.cframe_current == ABSENT { 0 } else { 3 }
+            + if layout.cframe_current != ABSENT && layout.thread_status == ABSENT { 1 } else { 0 };
         let codes = 16 * if layout.code_version == ABSENT { 2 } else { 1 };
         let shims = if layout.shim_owner == NO_SHIM { 0 } else { 2 };
         assert_eq!(single, fixed + codes + 16 + shims, "3.{}", layout.minor);

@@ -3,14 +3,16 @@
 //!
 //! Ground truth is what the program itself counts, `time.process_time_ns()` around the work. What is followed from the moment
 //! it was noticed lacks the time before: mappings are read ten times a second, dormant runtimes five times, and on a busy
-//! host each a little later. Half a second may be missing from work that follows such a moment, and nothing else.
+//! host each a little later. Half a second may be missing from work that follows such a moment, and nothing else. At 999 Hz
+//! a second of work is 1000 samples; more programs than CPUs share it in slices of 3 ms or longer, each off by less than one
+//! tick with a variance of at most 1/6: one sigma is 8 samples at most, and the 10 % allowed are 100.
 
 use std::process::Command;
 use std::time::Duration;
 
 use pyprof_tests::{Capture, Python, Recording, Scratch, Target, capture, pythons};
 
-const HZ: &str = "499";
+const HZ: &str = "999";
 const NOTICED_WITHIN_NS: u64 = 500_000_000;
 
 /// `work(name, ms)` runs a function of that name for so long and says so.
@@ -82,7 +84,12 @@ fn start(program: &std::path::Path, python: &Python, library: &str, steps: &[&st
 fn check(row: &str, steps: &[&str], before: bool, only: bool, expected: &[Work]) {
     let scratch = Scratch::new("embedding");
     let program = build(&scratch);
-    let libraries = libraries();
+    let mut libraries = libraries();
+    if !before || only {
+        // What depends on the version has been seen with all of them.
+        let middle = libraries.len() / 2;
+        libraries = [0, middle, libraries.len() - 1].map(|at| libraries[at].clone()).into();
+    }
     let begin = || -> Vec<Target> {
         libraries.iter().map(|(python, library)| start(&program, python, library, steps)).collect()
     };
@@ -142,7 +149,7 @@ const LATE: [&str; 14] = [
     "r0:first:1000",
     "f0",
     "i0",
-    "r0:again:500",
+    "r0:again:1000",
     "f0",
     "c0",
     "m",
@@ -164,7 +171,7 @@ fn a_library_that_is_loaded_late() {
 fn a_library_that_is_loaded_and_started_much_later_or_in_a_child() {
     // The processor is used for so long that the runtime counts as unused.
     let steps = ["w", "L", "b_3", "i0", "r0:after:1000", "f0"];
-    check("started late", &steps, false, false, &[noticed("after")]);
+    check("started late", &steps, true, false, &[noticed("after")]);
     let steps = ["w", "L", "b_3", "F", "i0", "r0:child:1000", "f0"];
     check("started in a child", &steps, false, false, &[noticed("child")]);
 }
@@ -183,7 +190,8 @@ fn a_library_that_is_never_started_costs_nothing_and_is_no_failure() {
     assert_eq!(capture.code, 0, "{}", capture.stderr);
     assert_eq!(capture.processes(spinner.pid()).len(), 1, "{}", capture.stderr);
     assert_eq!(capture.processes(idle.pid()).len(), 0, "{}", capture.stderr);
-    assert_eq!(capture.json["unsupported"], serde_json::json!([]), "{}", capture.stderr);
+    let refused = capture.json["unsupported"].as_array().expect("a list");
+    assert!(refused.iter().all(|one| one["pid"] != idle.pid()), "{}", capture.stderr);
     let pid = idle.pid().to_string();
     let capture = capture::run(&["-d", "1", "-p", &pid]);
     assert_eq!(capture.code, 5, "{}", capture.stderr);

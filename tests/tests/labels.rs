@@ -171,6 +171,14 @@ fn labels_are_in_every_output_and_survive_fork_and_exec() {
         let after = images.last().expect("it ran");
         assert_eq!(labels(&capture, after), map(&[("service", "after"), ("env", "dev")]), "{python}");
 
+        let json = capture.json.to_string();
+        assert!(!json.contains(SECRET) && !capture.stderr.contains(SECRET), "{python}: {json}");
+
+        // The table, where other processes of this host leave it room.
+        let pids = [forker.pid(), plain.pid(), contained.pid()].map(|pid| pid.to_string());
+        let [first, second, third] = pids.each_ref().map(String::as_str);
+        let capture = capture::run(&["-d", "1", "-F", "499", "-p", first, "-p", second, "-p", third]);
+        assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let lines: Vec<String> = capture.stderr.lines().map(words).collect();
         for row in [
@@ -181,9 +189,97 @@ fn labels_are_in_every_output_and_survive_fork_and_exec() {
         ] {
             assert!(lines.iter().any(|line| line.starts_with(&row)), "{row:?}: {}", capture.stderr);
         }
-        let json = capture.json.to_string();
-        assert!(!json.contains(SECRET) && !capture.stderr.contains(SECRET), "{python}: {json}");
         drop((contained, plain, late, forker, execer));
+    }
+}
+
+/// Prints the tid of each thread that has a name, and then spins in all of them. One is renamed for the kernel, one is not
+/// Python's own.
+const THREADS: &str = r#"
+import os, threading, time, _thread, sys
+
+def spin():
+    while True:
+        for _ in range(50000):
+            pass
+        time.sleep(0.001)
+
+def named():
+    if threading.current_thread().name in names:
+        tid = int(os.readlink("/proc/thread-self").split("/")[-1])
+        sys.stdout.write("%d %s\n" % (tid, threading.current_thread().name))
+    if threading.current_thread().name == "both":
+        with open("/proc/thread-self/comm", "w") as comm:
+            comm.write("kernels-own")
+    if threading.current_thread().name in names:
+        barrier.wait()
+    spin()
+
+barrier = threading.Barrier(6)
+names = ["worker", u"na\u00efve \u65e5", "a name that is longer than the kernel takes", "both"]
+for name in names:
+    threading.Thread(target=named, name=name, daemon=True).start()
+_thread.start_new_thread(lambda: (barrier.wait(), spin()), ())
+barrier.wait()
+print("ready", flush=True)
+sys.stdin.readline()
+threading.Thread(target=named, name="after the start", daemon=True).start()
+spin()
+"#;
+
+#[test]
+fn threads_have_the_names_that_python_gives_them() {
+    for python in pythons() {
+        let scratch = Scratch::new("named");
+        let path = scratch.path().join("named.py");
+        std::fs::write(&path, THREADS).expect("the script");
+        let mut command = Command::new(&python.path);
+        command.arg(&path).env("PYTHONIOENCODING", "utf-8");
+        let mut target = Target::command(command);
+        let mut expected: BTreeMap<i64, String> = BTreeMap::new();
+        loop {
+            let line = target.line();
+            if line == "ready" {
+                break;
+            }
+            let (tid, name) = line.split_once(' ').expect("TID NAME");
+            expected.insert(tid.parse().expect("a tid"), name.to_owned());
+        }
+        let pid = target.pid();
+        expected.insert(pid.into(), "MainThread".into());
+        assert_eq!(expected.len(), 5, "{python}");
+        let recording = capture::start(&["-F", "499", "--max-cpu", "400", "-p", &pid.to_string()]);
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        // One that starts when names have been asked for already.
+        target.tell("go");
+        std::thread::sleep(std::time::Duration::from_millis(2000));
+        let capture = recording.stop();
+        assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
+        let mut seen: BTreeMap<i64, BTreeMap<String, String>> = BTreeMap::new();
+        for sample in capture.profile(pid).samples {
+            let names = sample.labels.into_iter().filter(|(key, _)| key.ends_with("thread_name")).collect();
+            let tid = sample.numbers["thread_id"];
+            let before = seen.insert(tid, names);
+            assert!(before.is_none_or(|before| before == seen[&tid]), "{python}: {tid} has two names");
+        }
+        let comm = std::fs::read_to_string(format!("/proc/{pid}/comm")).expect("it lives");
+        let mut others = Vec::new();
+        for (tid, names) in &seen {
+            match expected.remove(tid) {
+                Some(name) if name == "both" => {
+                    let both = [("thread_name", "both"), ("os_thread_name", "kernels-own")];
+                    assert_eq!(names, &map(&both), "{python}");
+                }
+                Some(name) => assert_eq!(names, &map(&[("thread_name", &name)]), "{python}"),
+                None => others.push(names["thread_name"].clone()),
+            }
+        }
+        // Besides, the late one, and the one that only the kernel has a name for: that of the process.
+        others.sort();
+        let mut rest = vec!["after the start".to_owned(), comm.trim_end().to_owned()];
+        rest.sort();
+        assert_eq!(others, rest, "{python}");
+        assert!(expected.is_empty(), "{python}: {expected:?} of {seen:?}");
     }
 }
 

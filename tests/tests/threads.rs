@@ -44,8 +44,10 @@ fn own_function(sample: &Sample) -> Option<&str> {
     names(sample).into_iter().find(of_kind)
 }
 
+/// What the target wrote to the kernel: beside the name that Python gives, where there is one.
 fn thread_name(sample: &Sample) -> &str {
-    sample.labels.get("thread_name").map_or("", String::as_str)
+    let name = sample.labels.get("os_thread_name").or(sample.labels.get("thread_name"));
+    name.map_or("", String::as_str)
 }
 
 fn samples<'a>(profile: &'a Profile, of: impl Fn(&Sample) -> bool + 'a) -> impl Iterator<Item = &'a Sample> {

@@ -130,3 +130,17 @@ impl Bench {
         cargo
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_bug_has_exactly_one_place_to_be_planted_in() {
+        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+        for bug in &BUGS {
+            let text = fs::read_to_string(root.join(bug.file)).unwrap();
+            assert_eq!(text.matches(bug.from).count(), 1, "{}: {}", bug.name, bug.from);
+        }
+    }
+}

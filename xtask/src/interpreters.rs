@@ -5,6 +5,7 @@ mod cache;
 mod debian;
 mod host;
 mod index;
+mod native;
 mod probe;
 mod rows;
 mod source;
@@ -16,6 +17,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use cache::{Cache, Scratch};
 use debian::Mirror;
 pub(crate) use index::Interpreter;
+pub(crate) use native::native;
 use rows::{How, ROWS, Row, Tree};
 pub(crate) use rows::{Kind, Libc};
 

@@ -12,7 +12,7 @@ use serde::Serialize;
 
 use crate::interpreters::{self, Interpreter, Kind, Libc};
 use crate::setup::setup;
-use crate::test::{end_to_end, find_interpreters, of_this_machine};
+use crate::test::{end_to_end, of_this_machine};
 use crate::util::{Workspace, command as program, output, run};
 
 #[derive(clap::Args)]
@@ -70,12 +70,10 @@ pub(crate) fn command(options: Options) -> Result<()> {
     let entries = all(&only)?;
     run(workspace.cargo().args(["build", "--release", "--quiet", "--package", "profiler-user"]))?;
 
-    let pythons =
-        std::env::join_paths(find_interpreters()?).context("an interpreter's path contains a colon")?;
     let table = workspace.target_dir.join("matrix.md");
     // That of an earlier run is none of this one.
     let _ = fs::remove_file(&table);
-    let mut tests = end_to_end(&workspace, &pythons);
+    let mut tests = end_to_end(&workspace);
     tests.args(["--test", "matrix", "--", "--nocapture", "--test-threads=1"]).env(TABLE, &table);
     tests.envs(lock.map(|file| (LOCK, file)));
     hand_over(&mut tests, &workspace, &entries)?;

@@ -3,6 +3,7 @@
 mod interpreters;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
@@ -20,6 +21,7 @@ pub(crate) struct Options {
 
 /// The crates whose tests need neither root nor a kernel's help.
 const HOST_CRATES: [&str; 4] = ["pyunwind", "profiler-common", "profiler-user", "xtask"];
+const BINARY: &str = "PYPROF_BIN";
 const END_TO_END: &str = "pyprof-tests";
 
 pub(crate) fn command(options: Options) -> Result<()> {
@@ -44,7 +46,8 @@ pub(crate) fn command(options: Options) -> Result<()> {
     environment(&mut host, &workspace, &joined);
     run(&mut host).context("host tests failed")?;
 
-    let mut live = end_to_end(&workspace, &joined);
+    let mut live = end_to_end(&workspace);
+    environment(&mut live, &workspace, &joined);
     live.arg("--no-fail-fast").args(filter).args(["--", "--test-threads=1"]);
     matrix::hand_over(&mut live, &workspace, &matrix::of_every_test()?)?;
     run(&mut live).context("end-to-end tests failed")?;
@@ -55,10 +58,10 @@ pub(crate) fn command(options: Options) -> Result<()> {
 
 /// The tests under real BPF. Release, since the readers work through millions of samples; to be run by one thread, since
 /// the tests load two cores by themselves and count on their share of the machine.
-pub(crate) fn end_to_end(workspace: &Workspace, pythons: &OsString) -> std::process::Command {
+pub(crate) fn end_to_end(workspace: &Workspace) -> std::process::Command {
     let mut live = workspace.cargo();
     live.args(["test", "--release", "--package", END_TO_END]);
-    environment(&mut live, workspace, pythons);
+    live.env(BINARY, binary(workspace));
     if !is_root() {
         live.env(runner_key(), "sudo -E");
     }
@@ -67,8 +70,12 @@ pub(crate) fn end_to_end(workspace: &Workspace, pythons: &OsString) -> std::proc
 
 /// What the tests have to know about this run.
 fn environment(cargo: &mut std::process::Command, workspace: &Workspace, pythons: &OsString) {
-    cargo.env("PYPROF_BIN", workspace.target_dir.join("release/pyprof-bpf"));
+    cargo.env(BINARY, binary(workspace));
     cargo.env("PYPROF_PYTHONS", pythons);
+}
+
+fn binary(workspace: &Workspace) -> PathBuf {
+    workspace.target_dir.join("release/pyprof-bpf")
 }
 
 /// Cargo runs test binaries through the program named here; only those, so that nothing is compiled as root.

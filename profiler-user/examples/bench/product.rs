@@ -15,7 +15,7 @@ use crate::workload::Workload;
 
 const THREADS: &str = include_str!("targets/threads.py");
 pub const PROCESSES: usize = 20;
-pub const THREADS_EACH: usize = 10;
+pub const THREADS_EACH: usize = 200;
 /// Of the sampling frequency in [`all_in`].
 const MANY_HZ: &str = "1000";
 

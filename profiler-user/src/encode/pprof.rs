@@ -32,9 +32,8 @@ pub fn pprof_to(profile: &Profile, capture: &CaptureMeta, writer: impl Write) ->
 
     let used = Used::find(profile);
     let labels = LabelKeys::new(&mut strings);
-    // The same for all samples of a process.
-    let constant: Vec<Vec<schema::Label>> =
-        profile.processes().map(|process| process_labels(process, &mut strings)).collect();
+    let constant: Vec<OfProcess> =
+        profile.processes().map(|process| OfProcess::new(process, &mut strings)).collect();
     let samples = profile
         .samples()
         .map(|sample| encode_sample(profile, &used, &labels, &constant, &mut strings, sample));
@@ -145,6 +144,7 @@ fn comments(profile: &Profile, capture: &CaptureMeta) -> Vec<String> {
 struct LabelKeys {
     thread_id: i64,
     thread_name: i64,
+    os_thread_name: i64,
     thread_generation: i64,
     gil: i64,
 }
@@ -154,28 +154,37 @@ impl LabelKeys {
         Self {
             thread_id: strings.index("thread_id"),
             thread_name: strings.index("thread_name"),
+            os_thread_name: strings.index("os_thread_name"),
             thread_generation: strings.index("thread_generation"),
             gil: strings.index("gil"),
         }
     }
 }
 
-/// The pid, and what the process's owner knows it by.
-fn process_labels<'a>(process: &'a ProcessMeta, strings: &mut Strings<'a>) -> Vec<schema::Label> {
-    let pid = schema::Label { key: strings.index("pid"), num: process.pid.into(), ..Default::default() };
-    let known = process.labels.known().map(|(key, value)| schema::Label {
-        key: strings.index(key),
-        str: strings.index(value),
-        ..Default::default()
-    });
-    std::iter::once(pid).chain(known).collect()
+/// What is the same for all samples of a process.
+struct OfProcess<'a> {
+    comm: &'a str,
+    /// The pid, and what the process's owner knows it by.
+    labels: Vec<schema::Label>,
+}
+
+impl<'a> OfProcess<'a> {
+    fn new(process: &'a ProcessMeta, strings: &mut Strings<'a>) -> Self {
+        let pid = schema::Label { key: strings.index("pid"), num: process.pid.into(), ..Default::default() };
+        let known = process.labels.known().map(|(key, value)| schema::Label {
+            key: strings.index(key),
+            str: strings.index(value),
+            ..Default::default()
+        });
+        Self { comm: &process.comm, labels: std::iter::once(pid).chain(known).collect() }
+    }
 }
 
 fn encode_sample<'a>(
     profile: &'a Profile,
     used: &Used,
     keys: &LabelKeys,
-    constant: &[Vec<schema::Label>],
+    constant: &[OfProcess<'a>],
     strings: &mut Strings<'a>,
     sample: Sample,
 ) -> schema::Sample {
@@ -183,14 +192,18 @@ fn encode_sample<'a>(
     let mut label = Vec::with_capacity(16);
     if let Some(thread) = profile.threads().get(sample.thread.index()) {
         label.push(number(keys.thread_id, thread.tid.into()));
-        if !thread.name.is_empty() {
-            let name = strings.index(&thread.name);
-            label.push(schema::Label { key: keys.thread_name, str: name, ..Default::default() });
+        let process = constant.get(thread.process as usize);
+        let (name, os_name) = thread.names(process.map_or("", |process| process.comm));
+        let named = [(keys.thread_name, Some(name)), (keys.os_thread_name, os_name)];
+        for (key, name) in named {
+            if let Some(name) = name.filter(|name| !name.is_empty()) {
+                label.push(schema::Label { key, str: strings.index(name), ..Default::default() });
+            }
         }
         if thread.generation > 1 {
             label.push(number(keys.thread_generation, thread.generation.into()));
         }
-        label.extend_from_slice(constant.get(thread.process as usize).map_or(&[], Vec::as_slice));
+        label.extend_from_slice(process.map_or(&[], |process| &process.labels));
     }
     let gil = match sample.gil {
         Gil::Unknown => None,

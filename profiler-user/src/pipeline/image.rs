@@ -8,6 +8,7 @@ use profiler_common::{Frame, ProcessKey};
 use pyunwind::Outcome;
 
 use super::codes::Codes;
+use super::thread_names::ThreadNames;
 use crate::process::{Identity, PythonImage};
 use crate::profile::{ExecutableMapping, Gil, Labels, ProcessMeta, Profile, StackId};
 
@@ -44,6 +45,7 @@ pub struct Image {
     /// Stacks by the kernel's hash of their frames and their outcome.
     pub stacks: HashMap<(u64, u8), StackId>,
     pub waiting: Vec<Waiting>,
+    pub names: ThreadNames,
     /// When it became known.
     pub since: Instant,
     /// Good, native and bad samples when they were last looked at.
@@ -68,6 +70,7 @@ impl Image {
             codes: Codes::default(),
             stacks: HashMap::new(),
             waiting: Vec::new(),
+            names: ThreadNames::default(),
             since: Instant::now(),
             health: [0; 3],
             exited: false,
@@ -103,9 +106,10 @@ impl Image {
 
     /// What /proc says of the process, once it is known to be a Python.
     pub fn identify(&mut self, python: Box<PythonImage>, identity: Identity) {
-        let Identity { name, service, env, version, container_id, pod_uid, unit } = identity;
+        let Identity { name, service, env, version, container_id, pod_uid, unit, comm } = identity;
         let meta = self.profile.process_mut();
         meta.name = name;
+        meta.comm = comm;
         meta.labels = Labels { service, env, version, container_id, pod_uid, unit };
         meta.executable.clone_from(&python.executable.path);
         meta.python_version.clone_from(&python.version_text);
@@ -131,6 +135,7 @@ impl Image {
             self.waiting.iter().map(|one| WAITING_BYTES + one.frames.capacity() * size_of::<Frame>()).sum();
         self.profile.memory_bytes()
             + self.codes.memory_bytes()
+            + self.names.memory_bytes()
             + self.stacks.len() * STACK_ENTRY_BYTES
             + waiting
     }

@@ -8,6 +8,7 @@ use pyunwind::Outcome;
 
 use super::codes::CodeKey;
 use super::image::{Image, State, Waiting};
+use super::thread_names::{name_last_threads, name_threads};
 use crate::bpf::Record;
 use crate::process::ProcessMemory;
 use crate::profile::{Gil, LocationId, Profile, StackId};
@@ -146,7 +147,11 @@ impl Ingest {
             image.profile.add_dropped(sample.weight_ns);
             return new;
         }
+        let threads = image.profile.threads().len();
         let thread = image.profile.thread(sample.tid, sample.thread_start_ns);
+        if image.profile.threads().len() > threads {
+            image.names.saw(sample.thread_pointer, thread, sample.tid);
+        }
         image.profile.name_thread(thread, comm(&sample.comm));
         let gil = gil(sample.flags);
         if outcome == Outcome::Native && frames.is_empty() {
@@ -207,6 +212,11 @@ impl Ingest {
             }
         }
         self.received.unnamed = self.images.iter().map(|image| image.codes.unnamed).sum();
+    }
+
+    /// Asks processes what they call their threads, where it is time to; with `last`, all that have threads without names.
+    pub fn name_threads(&mut self, last: bool) {
+        if last { name_last_threads(&mut self.images) } else { name_threads(&mut self.images) }
     }
 
     /// Forgets the samples of an image that nobody knows any more.

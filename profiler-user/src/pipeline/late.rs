@@ -38,8 +38,10 @@ const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
 const LOOKS_AT_ONCE: usize = 32;
 /// Files looked at in one reading of the mappings take this long at most; then whole processes are put off instead.
 const FILES_AT_ONCE: Duration = Duration::from_millis(20);
-/// Processes waiting for a look, and times of the last looks that are remembered.
+/// Processes waiting for a look; beyond that all are looked at.
 const MAX_WANTED: usize = 65_536;
+/// Times of last looks that are remembered, unless there were more within [`LOOK_AGAIN_AFTER`].
+const MAX_LOOKED: usize = 4_096;
 /// A look through all processes: not more often than this, and so many at a time.
 const RESCAN_PERIOD: Duration = Duration::from_secs(10);
 const RESCAN_STEP: Duration = Duration::from_millis(100);
@@ -110,7 +112,7 @@ impl Late {
     fn take_due(&mut self, now: Instant) -> Option<u32> {
         let pid = self.wanted.iter().find(|(_, due)| **due <= now).map(|(pid, _)| *pid)?;
         self.wanted.remove(&pid);
-        if self.looked.len() >= MAX_WANTED {
+        if self.looked.len() >= MAX_LOOKED {
             self.looked.retain(|_, looked| now.duration_since(*looked) < LOOK_AGAIN_AFTER);
         }
         self.looked.insert(pid, now);

@@ -8,6 +8,7 @@ mod follow;
 mod image;
 mod ingest;
 mod late;
+mod thread_names;
 
 pub use follow::{Follower, Unsupported};
 pub use image::{Image, State};

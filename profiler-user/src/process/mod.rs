@@ -8,6 +8,7 @@ pub mod elf;
 pub mod environ;
 pub mod facts;
 pub mod file;
+mod gil;
 pub mod identity;
 mod late;
 mod legacy;

@@ -10,6 +10,7 @@ use pyunwind::{Addr, Layout};
 use super::cache::{Dull, FactsCache, Known, MappingKey};
 use super::elf::ElfError;
 use super::facts::{CPython, ElfFacts, Runtime};
+use super::gil;
 use super::links::{State, busy_threads, validate};
 use super::maps::{Mapping, Maps, unescape};
 use super::memory::ProcessMemory;
@@ -285,7 +286,7 @@ fn image(
     Ok(PythonImage {
         version: (best.python.version.major, best.python.version.minor, best.python.version.micro),
         version_text: best.python.version.to_string(),
-        layout: best.python.layout,
+        layout: gil::believed(&mut ProcessMemory::new(maps.task), &best.python.layout, best.runtime_address),
         runtime_address: best.runtime_address,
         initialized: best.state == State::Initialized,
         has_rival,

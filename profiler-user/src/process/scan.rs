@@ -92,6 +92,18 @@ pub fn thread_name(pid: u32, tid: u32) -> io::Result<String> {
     Ok(escape_bytes(comm.strip_suffix(b"\n").unwrap_or(&comm)).into_owned())
 }
 
+/// The same of a process, as it is: up to the first byte that is not UTF-8, for comparison.
+pub fn comm(pid: u32) -> io::Result<String> {
+    let comm = read_bounded(&format!("/proc/{pid}/comm"), MAX_COMM_BYTES)?;
+    let valid = comm.utf8_chunks().next().map_or("", |chunk| chunk.valid());
+    Ok(valid.strip_suffix('\n').unwrap_or(valid).to_owned())
+}
+
+/// Whether a process still has this thread.
+pub fn thread_exists(pid: u32, tid: u32) -> bool {
+    std::fs::metadata(format!("/proc/{pid}/task/{tid}")).is_ok()
+}
+
 /// Whether the numbers of this process's /proc are those that the kernel's programs see.
 pub fn in_initial_pid_namespace() -> io::Result<bool> {
     Ok(std::fs::metadata("/proc/self/ns/pid")?.ino() == INITIAL_PID_NAMESPACE)

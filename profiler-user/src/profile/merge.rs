@@ -101,6 +101,7 @@ impl Profile {
         for thread in from.threads() {
             let id = self.threads.intern_of(process, thread.tid, thread.start_ns);
             self.threads.set_name(id, &thread.name);
+            self.threads.set_python_name(id, &thread.python_name);
             threads.push(id);
         }
         for sample in from.samples() {

@@ -71,6 +71,7 @@ fn profile(pid: u32, start: u64, executable: &str) -> Profile {
     ] {
         let thread = profile.thread(tid, start_ns);
         profile.name_thread(thread, &format!("t{tid}"));
+        profile.name_python_thread(thread, &format!("Thread-{tid}"));
         let stack = profile.stack(stack);
         for number in 0..pid {
             let gil = [Gil::Held, Gil::NotHeld, Gil::Unknown][number as usize % 3];
@@ -98,7 +99,7 @@ fn seen(profile: &Profile, pids: &[u32]) -> BTreeMap<Key, (u64, u64)> {
             pid,
             thread.tid,
             thread.generation,
-            thread.name.clone(),
+            format!("{} {}", thread.name, thread.python_name),
             format!("{:?}", sample.gil),
             places.collect(),
         );

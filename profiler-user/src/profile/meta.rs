@@ -8,6 +8,8 @@ pub struct ProcessMeta {
     pub start_boot_ns: u64,
     /// Basename of the script or module, else of the program. Nothing else of the command line is ever recorded.
     pub name: String,
+    /// What the kernel calls it, and every thread of it that nobody named.
+    pub comm: String,
     /// Path of the executable as the process sees it.
     pub executable: String,
     /// As the interpreter states it, such as `3.12.1`.

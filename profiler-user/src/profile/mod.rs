@@ -193,6 +193,11 @@ impl Profile {
         self.threads.set_name(thread, name);
     }
 
+    /// What Python calls a thread.
+    pub fn name_python_thread(&mut self, thread: ThreadId, name: &str) {
+        self.threads.set_python_name(thread, name);
+    }
+
     /// Count one sample. Its outcome is counted with it, so that outcomes always add up to samples.
     pub fn add(&mut self, thread: ThreadId, stack: StackId, outcome: Outcome, weight_ns: u64) {
         self.add_with_gil(thread, stack, Gil::Unknown, outcome, weight_ns);

@@ -9,11 +9,27 @@ use std::mem::size_of;
 pub struct Thread {
     pub tid: u32,
     pub start_ns: u64,
+    /// As the kernel has it.
     pub name: String,
+    /// As Python has it; empty where it is not known, or not a thread of Python's.
+    pub python_name: String,
     /// 1 for the first user of the tid, 2 for the next.
     pub generation: u32,
     /// Position in [`super::Profile::processes`].
     pub process: u32,
+}
+
+impl Thread {
+    /// The name to show, and what the kernel calls the thread where that says more. `comm` is the name of the process,
+    /// which threads have that nobody named; from 3.14 on Python tells its names to the kernel, cut to 15 bytes.
+    pub fn names(&self, comm: &str) -> (&str, Option<&str>) {
+        let Thread { name, python_name, .. } = self;
+        if python_name.is_empty() {
+            return (name, None);
+        }
+        let says_more = !name.is_empty() && name != comm && !python_name.starts_with(name.as_str());
+        (python_name, says_more.then_some(name))
+    }
 }
 
 #[derive(Default)]
@@ -42,7 +58,14 @@ impl Threads {
             let generation = self.generations.entry((process, tid)).or_insert(0);
             *generation = generation.saturating_add(1);
             let generation = *generation;
-            self.all.push(Thread { tid, start_ns, name: String::new(), generation, process });
+            self.all.push(Thread {
+                tid,
+                start_ns,
+                name: String::new(),
+                python_name: String::new(),
+                generation,
+                process,
+            });
         }
         ThreadId(id)
     }
@@ -60,6 +83,12 @@ impl Threads {
         }
     }
 
+    pub(crate) fn set_python_name(&mut self, thread: ThreadId, name: &str) {
+        let Some(thread) = self.all.get_mut(thread.index()) else { return };
+        self.name_bytes = self.name_bytes.saturating_sub(thread.python_name.len()) + name.len();
+        thread.python_name = name.into();
+    }
+
     pub(crate) fn all(&self) -> &[Thread] {
         &self.all
     }
@@ -75,6 +104,27 @@ impl Threads {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_that_python_gives_comes_first() {
+        let rows = [
+            ("", "python3", "python3", ("python3", None)),
+            ("", "pool-1", "python3", ("pool-1", None)),
+            ("MainThread", "python3", "python3", ("MainThread", None)),
+            ("worker", "pool-1", "python3", ("worker", Some("pool-1"))),
+            ("a worker with a long name", "a worker with a", "python3", ("a worker with a long name", None)),
+            ("worker", "worker", "python3", ("worker", None)),
+            ("worker", "", "python3", ("worker", None)),
+            ("", "", "", ("", None)),
+        ];
+        for (python, kernel, comm, expected) in rows {
+            let mut threads = Threads::default();
+            let thread = threads.intern(1, 1);
+            threads.set_name(thread, kernel);
+            threads.set_python_name(thread, python);
+            assert_eq!(threads.all()[0].names(comm), expected, "{python:?} {kernel:?}");
+        }
+    }
 
     #[test]
     fn a_reused_tid_is_another_thread_and_the_last_name_wins() {

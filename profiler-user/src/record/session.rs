@@ -32,6 +32,9 @@ const RING_BYTES: std::ops::RangeInclusive<u64> = (2 << 20)..=(8 << 20);
 /// What profiles may take even if the program itself is beyond the limit.
 const LEAST_BYTES: u64 = 4 << 20;
 
+/// How often threads without names are looked for.
+const NAMES: Duration = Duration::from_millis(200);
+
 /// Why the loop ended.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -49,6 +52,7 @@ struct Session {
     /// Resident memory before the first sample.
     base_bytes: u64,
     started: Instant,
+    names_due: Instant,
     /// Execs, forks and exits that the ring had no room for.
     lifecycle_lost: u64,
     quiet: bool,
@@ -201,6 +205,7 @@ impl Session {
             },
             base_bytes,
             started: Instant::now(),
+            names_due: Instant::now(),
             lifecycle_lost: 0,
             quiet: options.quiet,
             live,
@@ -213,6 +218,7 @@ impl Session {
         self.watch_mappings()?;
         // Hints first: they name images by position, which run_due may change.
         self.follower.hint(&mut self.ingest, &mut self.bpf.tables);
+        self.name_threads();
         self.follower.run_due(&mut self.ingest, &mut self.bpf.tables);
         self.bpf.flush_log();
         if self.budget.is_due() {
@@ -227,6 +233,14 @@ impl Session {
             self.show_live()?;
         }
         Ok([self.follower.next_due(&self.ingest), Some(self.budget.due())].into_iter().flatten().min())
+    }
+
+    fn name_threads(&mut self) {
+        let now = Instant::now();
+        if now >= self.names_due {
+            self.ingest.name_threads(false);
+            self.names_due = now + NAMES;
+        }
     }
 
     /// Follows what loads a Python late, or starts one that it has loaded long ago.
@@ -315,6 +329,7 @@ impl Session {
         while self.drain() {}
         while self.drain() {}
         self.ingest.settle(true);
+        self.ingest.name_threads(true);
         self.clear_live();
         if end == End::Signal && !self.quiet {
             eprintln!("interrupted: writing what there is");

@@ -1,7 +1,7 @@
 //! The words of the report, row by row.
 
 use super::*;
-use crate::profile::ProcessMeta;
+use crate::profile::{ProcessMeta, Unsupported, UnsupportedProcess};
 use pyunwind::Outcome;
 use std::path::Path;
 use std::time::Duration;
@@ -193,4 +193,38 @@ go tool pprof -http=: out/app.py-7.pb.gz
     assert_eq!(text, expected);
     // A hottest process whose file could not be written is not offered for opening.
     assert!(!summary([(&hot, None)], 0, &OwnCost::default(), Path::new("out"), 100).contains("go tool"));
+}
+
+#[test]
+fn what_was_not_profiled_is_listed_with_its_reason() {
+    let one =
+        |pid, name: &str, reason: &str| UnsupportedProcess { pid, name: name.into(), reason: reason.into() };
+    let rows: [(Vec<UnsupportedProcess>, u64, &str); 4] = [
+        (vec![], 0, ""),
+        (
+            vec![one(7, "old", "CPython 2.7.18"), one(4711, "a\x1b[31m", "PyPy \n3.9")],
+            0,
+            "Not profiled:\n     7  old        CPython 2.7.18\n  4711  a\\x1b[31m  PyPy \\x0a3.9\n",
+        ),
+        (
+            vec![one(7, "old", "CPython 2.7.18")],
+            3,
+            "Not profiled:\n  7  old  CPython 2.7.18\n  \u{2026} and 3 more\n",
+        ),
+        (
+            vec![one(7, "old", &"x".repeat(99))],
+            0,
+            "Not profiled:\n  7  old  xxxxxxxxxxxxxxxxxxxxxxxxxxxxxx\u{2026}\n",
+        ),
+    ];
+    for (listed, more, expected) in rows {
+        assert_eq!(unsupported(&Unsupported { listed, more }, 41), expected);
+    }
+}
+
+#[test]
+fn what_is_not_verified_says_so_beside_its_version() {
+    let meta = ProcessMeta { python_version: "3.15.0a3".into(), is_unverified: true, ..Default::default() };
+    assert_eq!(Row::of(&Profile::new(meta)).python, "3.15.0a3 unverified");
+    assert_eq!(Row::of(&profile(1, "a", 1)).python, "3.12.1");
 }

@@ -20,6 +20,10 @@ enum Stripped {
 }
 use Stripped::{Nothing, SectionName, Sections, Symbols};
 
+/// `PY_VERSION_HEX` in the debug offsets, and an offset there, overwritten: what an interpreter of another release would say.
+const VERSION_AT: usize = 8;
+const INTERPRETERS_HEAD_AT: usize = 40;
+
 /// What must be found: the version, or how the program is called that cannot be followed.
 enum Found {
     Python(&'static str),
@@ -94,4 +98,47 @@ fn found_or_named_whatever_was_stripped() {
     check("3.13.0", SectionName, Python("3.13.0"));
     check("3.12.1", Sections, Named("CPython 3.12.1 whose symbols and sections were stripped"));
     check("3.13.0", Sections, Python("3.13.0"));
+}
+
+/// A program with 3.13 in it whose debug offsets say something else at one place.
+fn says_otherwise(at: usize, value: u64) -> Result<Inspection, String> {
+    let directory = Scratch::new(&format!("otherwise-{at}-{value}"));
+    let program = build("3.13.0", Symbols, &directory.0);
+    let mut bytes = fs::read(&program).unwrap();
+    // The cookie and the version: the cookie alone also stands among the constants.
+    let head = [&b"xdebugpy"[..], &0x030d_00f0_u64.to_le_bytes()].concat();
+    let table = bytes.windows(16).position(|window| window == head).unwrap();
+    bytes[table + at..][..8].copy_from_slice(&value.to_le_bytes());
+    fs::write(&program, bytes).unwrap();
+    let home = pyenv("3.13.0").parent().unwrap().parent().unwrap().to_owned();
+    let parked = Parked::start(Command::new(&program).env("PYTHONHOME", &home).args(["-c", PARK]));
+    inspect(parked.pid(), &mut FactsCache::new()).map_err(|error| error.to_string())
+}
+
+#[test]
+fn another_release_is_followed_unverified_or_refused_with_its_reason() {
+    // A release candidate has the structures of the release.
+    match says_otherwise(VERSION_AT, 0x030d_00c1) {
+        Ok(Inspection::Python(image)) => {
+            assert_eq!((image.version_text.as_str(), image.verified), ("3.13.0rc1", false));
+            assert!(image.initialized);
+        }
+        other => panic!("{other:?}"),
+    }
+    let rows = [
+        // No table of such a version is known.
+        (VERSION_AT, 0x0363_00f0, "CPython 3.99.0"),
+        (INTERPRETERS_HEAD_AT, 633, "CPython 3.13.0"),
+        // Where there is no interpreter, but where the offsets are plausible.
+        (INTERPRETERS_HEAD_AT, 8, "CPython 3.13.0 whose structures are not where they should be"),
+    ];
+    for (at, value, expected) in rows {
+        match says_otherwise(at, value) {
+            Ok(Inspection::Unsupported { what }) => {
+                assert!(what.starts_with(expected), "{at} {value}: {what}");
+                eprintln!("{what}");
+            }
+            other => panic!("{at} {value}: {other:?}"),
+        }
+    }
 }

@@ -2,6 +2,7 @@
 
 mod embedded;
 mod host;
+mod others;
 mod ways;
 
 use std::ffi::CString;
@@ -17,6 +18,7 @@ use profiler_user::process::facts::ElfFacts;
 use profiler_user::process::file::Located;
 use profiler_user::process::scan::{self, StartTime};
 use profiler_user::process::{FactsCache, Inspection, ProcessMemory, PythonImage, inspect, process_name};
+use pyunwind::Memory;
 
 fn pyenv(version: &str) -> PathBuf {
     let minor: Vec<&str> = version.split('.').take(2).collect();
@@ -25,8 +27,10 @@ fn pyenv(version: &str) -> PathBuf {
 }
 
 fn supported() -> Vec<PathBuf> {
-    let mut all: Vec<_> =
-        ["3.8.18", "3.9.18", "3.10.13", "3.11.7", "3.12.1", "3.13.0"].into_iter().map(pyenv).collect();
+    let mut all: Vec<_> = ["3.7.16", "3.8.18", "3.9.18", "3.10.13", "3.11.7", "3.12.1", "3.13.0"]
+        .into_iter()
+        .map(pyenv)
+        .collect();
     all.push("/usr/bin/python3.11".into());
     all
 }
@@ -145,21 +149,36 @@ kept = [api.create() for _ in range(3)]
 
 #[test]
 fn idle_interpreters_hide_none_that_runs() {
-    for python in supported() {
-        let parked = Parked::start(Command::new(&python).args(["-c", &format!("{IDLE}{PARK}")]));
+    for python in supported().iter().filter(|python| !python.ends_with("python3.7")) {
+        let parked = Parked::start(Command::new(python).args(["-c", &format!("{IDLE}{PARK}")]));
         parked.check(&parked.python());
     }
 }
 
+/// What stands for the runtime there is the variable that this function returns.
+const PARK_BEFORE_RUNTIME: &str = "
+import ctypes, sys
+head = ctypes.pythonapi.PyInterpreterState_Head
+head.restype = ctypes.c_void_p
+current = ctypes.addressof(ctypes.c_char.in_dll(ctypes.pythonapi, '_PyThreadState_Current'))
+sys.stdout.write('%s %d %d\\n' % ('.'.join(map(str, sys.version_info[:3])), head(), current))
+sys.stdout.flush()
+sys.stdin.read()
+";
+
 #[test]
-fn what_is_not_supported_is_named() {
-    let directory = Scratch::new("unsupported");
-    for version in ["3.7.16", "3.6.15", "2.7.18"] {
-        let parked = Parked::script(&pyenv(version), &directory);
-        match inspect(parked.pid(), &mut FactsCache::new()) {
-            Ok(Inspection::Unsupported { what }) => assert_eq!(what, format!("CPython {version}")),
-            other => panic!("{version}: {other:?}"),
-        }
+fn interpreters_from_before_the_runtime_are_found_by_their_variables() {
+    for version in ["3.6.15", "2.7.18"] {
+        let parked = Parked::start(Command::new(pyenv(version)).args(["-c", PARK_BEFORE_RUNTIME]));
+        let image = parked.python();
+        let [said, head, current] =
+            parked.said.split(' ').collect::<Vec<_>>().try_into().expect("three words");
+        assert_eq!((image.version_text.as_str(), said), (version, version));
+        assert!(image.initialized, "{version}");
+        let found = ProcessMemory::new(parked.pid()).word(image.runtime_address).expect("a variable");
+        assert_eq!(found.to_string(), head, "{version}");
+        let found = image.runtime_address.offset(i64::from(image.layout.runtime_current) as u64);
+        assert_eq!(found.0.to_string(), current, "{version}");
     }
 }
 

@@ -12,6 +12,10 @@ use crate::{Addr, Fault, Layout, Memory};
 const MAX_INTERPRETERS: usize = 64;
 /// Threads asked for their name at once.
 const MAX_THREADS: usize = 8_192;
+/// Kept of a name: a program may call its threads anything.
+const MAX_NAME_CHARS: usize = 200;
+/// Reads of all this together: enough for every bound above, too few for a target to waste time with.
+const MAX_READS: u32 = 200_000;
 /// Offsets in a `PyInterpreterState` are far below.
 const MAX_OFFSET: u64 = 1 << 20;
 
@@ -28,6 +32,7 @@ pub fn thread_names(
     layout: &Layout,
     runtime: Addr,
 ) -> Result<Vec<ThreadName>, Fault> {
+    let memory = &mut Bounded { memory, reads: MAX_READS };
     let mut names = Vec::new();
     let Some(objects) = Objects::of(layout) else { return Ok(names) };
     let modules_offset = modules_offset(memory, layout, runtime)?;
@@ -38,9 +43,48 @@ pub fn thread_names(
         }
         // An interpreter that is just being made or taken down has none of it; the others may.
         let _ = names_of(memory, layout, &objects, interpreter.offset(modules_offset), &mut names);
-        interpreter = Addr(memory.word(interpreter.offset(layout.interpreter_next.into()))?);
+        let Ok(next) = memory.word(interpreter.offset(layout.interpreter_next.into())) else { break };
+        interpreter = Addr(next);
     }
     Ok(names)
+}
+
+/// Memory that ends after so many reads.
+struct Bounded<'a, M> {
+    memory: &'a mut M,
+    reads: u32,
+}
+
+impl<M> Bounded<'_, M> {
+    fn count(&mut self) -> Result<(), Fault> {
+        self.reads = self.reads.checked_sub(1).ok_or(Fault)?;
+        Ok(())
+    }
+}
+
+impl<M: Memory> Memory for Bounded<'_, M> {
+    fn word(&mut self, at: Addr) -> Result<u64, Fault> {
+        self.count()?;
+        self.memory.word(at)
+    }
+
+    fn load(&mut self, at: Addr, len: u32) -> Result<(), Fault> {
+        self.count()?;
+        self.memory.load(at, len)
+    }
+
+    fn field(&self, offset: u32) -> u64 {
+        self.memory.field(offset)
+    }
+
+    fn load_frame(&mut self, at: Addr, len: u32, contiguous: bool) -> Result<(), Fault> {
+        self.count()?;
+        self.memory.load_frame(at, len, contiguous)
+    }
+
+    fn frame_field(&self, offset: u32) -> u64 {
+        self.memory.frame_field(offset)
+    }
 }
 
 /// `PyInterpreterState.modules`, from 3.12 on `.imports.modules` (`Include/internal/pycore_interp.h`; 3.7 and older
@@ -111,5 +155,6 @@ fn name_of(
 ) -> Result<Option<String>, Fault> {
     let Some(attributes) = objects.attributes(memory, thread)? else { return Ok(None) };
     let Some(name) = objects.find(memory, &attributes, "_name", hint)? else { return Ok(None) };
-    Ok(str_at(memory, layout, name, "thread name").ok().filter(|name| !name.is_empty()))
+    let name = str_at(memory, layout, name, "thread name").ok().filter(|name| !name.is_empty());
+    Ok(name.map(|name| name.chars().take(MAX_NAME_CHARS).collect()))
 }

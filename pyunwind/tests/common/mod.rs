@@ -58,10 +58,10 @@ pub(crate) fn script(python: &Path, name: &str) -> Command {
     command
 }
 
-/// Where the fields of code objects and strings are. 3.13 exports its own offsets; for those two kinds of object
+/// Where the fields of code objects and strings are. 3.13 and later export their own offsets; for those two kinds of object
 /// they are those of 3.12 (`Include/cpython/code.h`, `Include/cpython/unicodeobject.h`).
 pub(crate) fn layout(minor: u8) -> Layout {
     let known = versions::layout(minor.min(12)).unwrap_or_else(|| panic!("no layout for Python 3.{minor}"));
-    assert!(minor <= 13, "no layout for Python 3.{minor}");
+    assert!(minor <= 15, "no layout for Python 3.{minor}");
     Layout { minor, ..known }
 }

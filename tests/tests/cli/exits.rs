@@ -1,10 +1,9 @@
 //! Exit codes: a promise to scripts. Each with a message that helps, none with a directory left behind.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use pyprof_tests::{Scratch, Target, capture};
@@ -177,18 +176,24 @@ fn a_process_that_is_not_there_is_4() {
     }
 }
 
-/// An interpreter of pyenv that is not supported yet, where there is one.
-fn old_python(version: &str) -> Option<PathBuf> {
-    let home = std::env::var_os("HOME").map(PathBuf::from).unwrap_or_default();
-    let root = std::env::var_os("PYENV_ROOT").map(PathBuf::from).unwrap_or(home.join(".pyenv"));
-    let mut entries: Vec<PathBuf> =
-        std::fs::read_dir(root.join("versions")).ok()?.flatten().map(|entry| entry.path()).collect();
-    entries.sort();
-    let path = entries.into_iter().find(|path| {
-        let name = path.file_name().and_then(OsStr::to_str).unwrap_or_default();
-        name.starts_with(&format!("{version}."))
-    })?;
-    Some(path.join(format!("bin/python{version}")))
+/// A program with a `_PyRuntime` that claims to be a version to come, and is all zeros behind that.
+fn forged_python() -> Scratch {
+    const SOURCE: &str = "
+#include <stdio.h>
+struct { char cookie[8]; unsigned long version, rest[1000]; } _PyRuntime = { \"xdebugpy\", 0x036300f0 };
+int main(void) { puts(\"ready\"); fflush(stdout); getchar(); return 0; }
+";
+    let scratch = Scratch::new("forged");
+    let source = scratch.path().join("forged.c");
+    std::fs::write(&source, SOURCE).expect("the source");
+    let built = Command::new("gcc")
+        .args(["-rdynamic", "-o"])
+        .arg(scratch.path().join("forged"))
+        .arg(&source)
+        .status()
+        .expect("gcc runs");
+    assert!(built.success(), "gcc: {built}");
+    scratch
 }
 
 #[test]
@@ -209,22 +214,12 @@ time.sleep(600)
     let tid = threaded.line().parse().expect("a thread id");
     rows.push(("a thread".into(), tid, vec!["thread of process".into(), threaded.pid().to_string()]));
 
-    let mut old = Vec::new();
-    for version in ["2.7", "3.6", "3.7"] {
-        let Some(path) = old_python(version) else {
-            eprintln!("  no CPython {version} here");
-            continue;
-        };
-        let mut command = Command::new(path);
-        command.args([
-            "-c",
-            "import sys, time; sys.stdout.write('ready\\n'); sys.stdout.flush(); time.sleep(600)",
-        ]);
-        let mut target = Target::command(command);
-        target.line();
-        rows.push((version.into(), target.pid(), vec!["CPython".into(), version.into()]));
-        old.push(target);
-    }
+    // Says itself where its fields are, and cannot be right.
+    let forged = forged_python();
+    let mut target = Target::command(Command::new(forged.path().join("forged")));
+    target.line();
+    let words = ["CPython", "3.99.0", "debug offsets"].map(String::from);
+    rows.push(("a forged runtime".into(), target.pid(), words.into()));
     for (what, pid, words) in &rows {
         let directory = Scratch::new("unsupported");
         let ran = run(pyprof(&directory).args(["-d", "1", "-p", &pid.to_string()]));

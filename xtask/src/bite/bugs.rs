@@ -43,7 +43,7 @@ const fn live(test: &'static str) -> Proof {
     Proof::Live { test, filter: "" }
 }
 
-pub(super) const BUGS: [Bug; 12] = [
+pub(super) const BUGS: [Bug; 14] = [
     Bug {
         name: "a NONE location entry resets the line",
         file: "pyunwind/src/host/lines.rs",
@@ -54,8 +54,8 @@ pub(super) const BUGS: [Bug; 12] = [
     Bug {
         name: "the index of 3.10 is not doubled",
         file: "pyunwind/src/host/lines.rs",
-        from: "        let offset = i64::from(index) * 2;",
-        to: "        let offset = i64::from(index) * if self.kind == LINES_PEP626 { 1 } else { 2 };",
+        from: "let unit_bytes = if self.kind == LINES_LNOTAB_2 {",
+        to: "let unit_bytes = if self.kind == LINES_LNOTAB_2 || self.kind == LINES_PEP626 {",
         proof: host("lines"),
     },
     Bug {
@@ -68,8 +68,8 @@ pub(super) const BUGS: [Bug; 12] = [
     Bug {
         name: "a thread state without frames is taken",
         file: "pyunwind/src/thread.rs",
-        from: "            if own && state.runs_python(layout) {\n                self.best = state;",
-        to: "            if own {\n                self.best = state;",
+        from: "            if own && state.runs_python(layout) {\n",
+        to: "            if own {\n",
         proof: host("threads"),
     },
     Bug {
@@ -117,8 +117,8 @@ pub(super) const BUGS: [Bug; 12] = [
     Bug {
         name: "threads that share an id are merged",
         file: "profiler-user/src/profile/threads.rs",
-        from: "        let (id, new) = self.ids.intern((tid, start_ns));",
-        to: "        let (id, new) = self.ids.intern((tid, start_ns.min(1)));",
+        from: "        let (id, new) = self.ids.intern((process, tid, start_ns));",
+        to: "        let (id, new) = self.ids.intern((process, tid, start_ns.min(1)));",
         proof: live("threads"),
     },
     Bug {
@@ -127,5 +127,19 @@ pub(super) const BUGS: [Bug; 12] = [
         from: "            [a] => char::from(a),",
         to: "            [a] => char::from(a & 0x7f),",
         proof: host("code_objects"),
+    },
+    Bug {
+        name: "a code reference keeps its tag",
+        file: "pyunwind/src/step.rs",
+        from: " & !u64::from(layout.frame_code_tag));",
+        to: ");",
+        proof: live("matrix"),
+    },
+    Bug {
+        name: "the GIL is held by whom it was given last",
+        file: "pyunwind/src/thread.rs",
+        from: " && memory.field(8) as u32 == 1)",
+        to: ")",
+        proof: live("matrix"),
     },
 ];

@@ -4,8 +4,9 @@ use std::env;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, bail};
 
+use crate::interpreters;
 use crate::util::{home, is_executable};
 
 /// One interpreter: where its kind is found and how to get it.
@@ -38,6 +39,9 @@ const WANTED: [Wanted; 7] = [
 
 /// Too old for what most tests run.
 const OLD: [Wanted; 3] = [pyenv(2, 7, 18), pyenv(3, 6, 15), pyenv(3, 7, 16)];
+
+/// Newer than what pyenv has in most places: Debian's, by `cargo xtask interpreters`.
+const FETCHED: [&str; 2] = ["sid-3.14", "sid-3.15"];
 
 impl Wanted {
     fn find(&self, pyenv_versions: &Path) -> Option<PathBuf> {
@@ -90,6 +94,10 @@ pub(crate) fn find() -> Result<Vec<PathBuf>> {
     }
     if !missing.is_empty() {
         bail!("interpreters are missing; install them with\n  {}", missing.join("\n  "));
+    }
+    for (name, fetched) in interpreters::look(&FETCHED.map(str::to_owned), true)? {
+        let fetched = fetched.with_context(|| format!("failed to get {name}"))?;
+        found.push(interpreters::native(&fetched)?);
     }
     Ok(found)
 }

@@ -17,6 +17,8 @@ def nested(n):
 
 
 def serve(number):
+    # Nobody works until all are there: a thread that starts would have to wait for the GIL behind all the others.
+    begin.wait()
     turn, rest = number, int(sys.argv[2]) / 1000
     while True:
         (fib, ordered, nested)[turn % 3](10 + turn % 5)
@@ -25,8 +27,10 @@ def serve(number):
             time.sleep(rest)
 
 
+begin = threading.Event()
 for number in range(int(sys.argv[1])):
     threading.Thread(target=serve, args=(number,), name="worker-%d" % number, daemon=True).start()
 sys.stdout.write("ready\n")
 sys.stdout.flush()
+begin.set()
 threading.Event().wait()

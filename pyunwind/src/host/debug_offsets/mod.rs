@@ -77,11 +77,11 @@ pub fn version(table: &[u8]) -> Option<(u32, bool)> {
     Some((u32::try_from(word(table, 8)?).ok()?, word(table, 16)? != 0))
 }
 
-/// Whether the table of this version, as `PY_VERSION_HEX`, is known to be final: not of an alpha or a beta (0xA and 0xB,
-/// `Include/patchlevel.h`; it is frozen with the first candidate), and not newer than what this program was written for.
+/// Whether the table of this version, as `PY_VERSION_HEX`, is known: that of a release (0xF, `Include/patchlevel.h`), and
+/// not newer than what this program was written for.
 pub fn is_verified(hex: u32) -> bool {
     let newest = TABLES.last().map_or(0, |positions| positions.minor);
-    hex >> 24 == 3 && ((hex >> 16) & 0xFF) as u8 <= newest && (hex >> 4) & 0xF >= 0xC
+    hex >> 24 == 3 && ((hex >> 16) & 0xFF) as u8 <= newest && (hex >> 4) & 0xF == 0xF
 }
 
 /// Reads the table at the start of a `_PyRuntime`. More bytes than the table has may be given. A version newer than all

@@ -325,7 +325,8 @@ fn a_version_that_nobody_has_seen_is_tried_and_marked() {
         (parse(&bytes).map(|layout| layout.minor), is_verified(version as u32))
     };
     for (words, version, expected) in [
-        (WORDS_3_15_2, 0x030f_00c1, (Ok(15), true)),
+        (WORDS_3_15_2, 0x030f_03f0, (Ok(15), true)),
+        (WORDS_3_15_2, 0x030f_00c1, (Ok(15), false)),
         (WORDS_3_15_2, 0x030f_00b4, (Ok(15), false)),
         (WORDS_3_15_2, 0x030f_00a1, (Ok(15), false)),
         (WORDS_3_15_2, 0x0310_00f0, (Ok(16), false)),
