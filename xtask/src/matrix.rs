@@ -186,7 +186,8 @@ const INTRODUCTION: &str = "\
 
 Each row is an interpreter that ran every workload under a real capture; what the profile showed was held against what the
 interpreter itself said. Written by `cargo xtask matrix --write`; nothing here is typed by hand. An interpreter that could
-not be had is a failed row. `n.a.`: it has no such thing, as it says itself.
+not be had is a failed row. `n.a.`: it has no such thing, or does not tell (the collector before 3.13; the GIL where there is
+none). `named`: it is not unwound, and `capture.json` says what it is.
 ";
 
 const CHECKS: &str = "\
@@ -194,11 +195,12 @@ const CHECKS: &str = "\
 
 Every stack that is shown as whole must be one that the interpreter reported when it ran the same workload with a hook: each
 caller with its name, file, first line and current line, and a line that the leaf has. Whole stacks must make up at least
-95 % of the CPU time that the process itself measured for a workload.
+95 % of the CPU time that the process itself measured for a workload. Where less time than that is seen, the interpreter is
+looked at again, three times at most, since a shared machine stands still now and then; a wrong stack is wrong at once.
 
 | check | workload, and what else is asked |
 |---|---|
-| found | version and share of whole stacks in `capture.json`; an interpreter that cannot be unwound is named, with what it is |
+| found | version and share of whole stacks in `capture.json`; else what it is |
 | flat, deep | calls side by side; 400 frames |
 | generators, coroutines | `for`, `next`, `send`, `yield from`; a chain of `async def` with an asynchronous generator, driven by `send` |
 | exceptions | `raise`, `except`, `finally`, `with` |

@@ -72,7 +72,9 @@ fn check(row: &Row) -> (String, Vec<Cell>) {
     }
     if !row.is_unwound() {
         return match run::named(row) {
-            Ok(reason) if row.kind == Kind::Nameless || reason.contains("PyPy") => (reason, vec![Cell::Ok]),
+            Ok(reason) if reason.contains(if row.kind == Kind::Pypy { "PyPy" } else { "CPython" }) => {
+                (reason, vec![Cell::Named])
+            }
             Ok(reason) => (String::new(), vec![Cell::Failed(format!("named as {reason:?}"))]),
             Err(why) => (String::new(), vec![Cell::Failed(why)]),
         };
