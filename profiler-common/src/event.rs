@@ -64,6 +64,9 @@ pub struct SampleEvent {
     /// How many frames, from the leaf on, the garbage collector has called: it stands between them and the frame in
     /// which it was triggered. [`NO_COLLECTOR`] when it does not run.
     pub collector: u16,
+    /// `PyInterpreterState.id`: 0 for the main interpreter, and where there is no id.
+    pub interpreter: u32,
+    pub reserved_2: u32,
     /// `task_struct.comm`
     pub comm: [u8; 16],
 }
@@ -134,7 +137,7 @@ pub struct ProcessEvent {
 }
 
 const _: () = assert!(size_of::<EventHeader>() == 32);
-const _: () = assert!(size_of::<SampleEvent>() == 32 + 48 + 8 + 8 + 16);
+const _: () = assert!(size_of::<SampleEvent>() == 32 + 48 + 8 + 8 + 8 + 16);
 const _: () = assert!(size_of::<Frame>() == 16);
 const _: () = assert!(size_of::<CodeEvent>() == 32 + 16 + 32 + 8);
 const _: () = assert!(size_of::<LinesEvent>() == 32 + 24);

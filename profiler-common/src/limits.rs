@@ -32,3 +32,5 @@ pub const MAX_THREAD_HINTS: u32 = 16_384;
 pub const MAX_PERIODS_PER_TICK: u64 = 10;
 /// Thread walks longer than this leave a hint behind.
 pub const HINT_AFTER_STEPS: u32 = 4;
+/// A process cannot make threads faster than this: `clone` alone takes longer.
+pub const MIN_THREAD_CREATION_NS: u64 = 5_000;

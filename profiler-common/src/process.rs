@@ -45,6 +45,8 @@ pub struct ProcessRecord {
     pub epoch: u32,
     /// `FLAG_*`, set by the kernel.
     pub flags: u32,
+    /// Address of the main interpreter once the kernel has met it: the others have to be asked for their ids.
+    pub main_interpreter: u64,
 }
 
 /// Identifies a thread by what its thread state knows: the thread pointer.
@@ -53,5 +55,15 @@ pub struct ProcessRecord {
 pub struct ThreadKey {
     pub thread_pointer: u64,
     pub tgid: u32,
-    pub reserved: u32,
+    /// 0, or of a thread without a state: when it began, since another may have its pointer next.
+    pub started: u32,
+}
+
+impl ThreadKey {
+    /// The key under which it is kept that this thread has no thread state.
+    #[inline(always)]
+    pub const fn foreign(self, start_ns: u64) -> ThreadKey {
+        // Microseconds: two threads cannot be made in one, and 32 bits of them last for an hour.
+        ThreadKey { started: (start_ns >> 10) as u32 | 1 << 31, ..self }
+    }
 }

@@ -16,8 +16,8 @@ use pyunwind::text::StrShape;
 use pyunwind::{Addr, Fault, Layout, Memory};
 
 use crate::bound::{below_2048, below_8192};
-use crate::collect::output;
 use crate::maps::{CODE_SCRATCH, SEEN, count};
+use crate::output::output;
 use crate::scratch::{CodeScratch, NewCode, Scratch};
 
 #[repr(C)]
@@ -130,7 +130,7 @@ fn send_code(memory: &mut impl Memory, scratch: &mut CodeScratch, layout: &Layou
     let bytes = size_of::<CodeEvent>() as u64 + name_bytes + file_bytes + lines_bytes;
     event.header.bytes = bytes as u32;
     scratch.sent = lines_bytes as u32;
-    output(&raw mut scratch.code as *mut c_void, bytes)
+    output(&raw mut scratch.code as *mut c_void, bytes, false)
 }
 
 /// The next chunk of a long line table.
@@ -154,7 +154,7 @@ fn send_lines(scratch: &mut CodeScratch, new: &NewCode) -> bool {
     event.bytes = bytes as u32;
     event.header.bytes = (size_of::<LinesEvent>() as u64 + bytes) as u32;
     scratch.sent = scratch.sent.wrapping_add(bytes as u32);
-    output(&raw mut scratch.lines as *mut c_void, size_of::<LinesEvent>() as u64 + bytes)
+    output(&raw mut scratch.lines as *mut c_void, size_of::<LinesEvent>() as u64 + bytes, false)
 }
 
 struct Pointers {

@@ -1,21 +1,24 @@
 //! One sample, from any source: whose thread it is, its stack, its outcome, its way to user space.
 
-use aya_ebpf::helpers::bpf_ktime_get_ns;
 use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_loop};
+use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, bpf_ktime_get_ns};
 use core::ffi::c_void;
 use profiler_common::event::{GIL_HELD, GIL_KNOWN, IN_KERNEL, KIND_SAMPLE, NO_COLLECTOR, VERSION};
-use profiler_common::limits::{HINT_AFTER_STEPS, MAX_THREAD_STEPS, MAX_WALK_STEPS};
+use profiler_common::limits::{HINT_AFTER_STEPS, MAX_THREAD_STEPS, MAX_WALK_STEPS, MIN_THREAD_CREATION_NS};
 use profiler_common::process::{
     EXEC_ID_ANY, FLAG_MANY_THREADS, FLAG_STARTED, PROCESS_DORMANT, PROCESS_PYTHON, START_NS_ANY,
 };
 use profiler_common::{Frame, ProcessKey, ProcessRecord, SampleEvent, Stat, ThreadKey};
 use pyunwind::step::{Progress, Walk};
-use pyunwind::thread::{ThreadState, ThreadWalk, WalkStep, collects, current, holds_gil, revisit};
+use pyunwind::thread::{
+    ThreadState, ThreadWalk, WalkStep, collects, current, holds_gil, interpreter_id, revisit,
+};
 use pyunwind::{Addr, Layout, Outcome};
 
 use crate::bound::below_1024;
 use crate::capture::capture;
-use crate::maps::{HINTS, KERNEL, LAYOUTS, PROCS, SAMPLES, SCRATCH, SETTINGS, add, count, count_outcome};
+use crate::maps::{HINTS, KERNEL, LAYOUTS, PROCS, SCRATCH, add, count, count_outcome};
+use crate::output::output;
 use crate::scratch::Scratch;
 use crate::sink::{Sink, mix};
 use crate::task::{Task, user_instruction_pointer};
@@ -93,8 +96,9 @@ pub fn collect(event: &Event) {
     scratch.memory.reset();
     scratch.thread_pointer = thread_pointer;
     scratch.flags = 0;
+    scratch.interpreter = 0;
 
-    let outcome = unwind(scratch, record, &key, event, task.has_memory(&kernel));
+    let outcome = unwind(scratch, record, &key, event, thread_start_ns, task.has_memory(&kernel));
 
     let sample = &mut scratch.sample.event;
     sample.header.kind = KIND_SAMPLE;
@@ -109,6 +113,7 @@ pub fn collect(event: &Event) {
     sample.user_ip = if event.user { event.ip } else { user_instruction_pointer() };
     sample.flags = scratch.flags | if event.user { 0 } else { IN_KERNEL };
     sample.collector = scratch.sink.collector as u16;
+    sample.interpreter = scratch.interpreter;
     sample.stack_hash = scratch.sink.hash;
     sample.tid = event.tid;
     // SAFETY: no arguments.
@@ -117,7 +122,9 @@ pub fn collect(event: &Event) {
     sample.source = event.source;
     // SAFETY: a 16-byte buffer, the size of `task_struct.comm`.
     unsafe { bpf_get_current_comm(sample.comm.as_mut_ptr().cast(), 16) };
-    emit(scratch, event.weight_ns);
+    // What is not known yet is to be looked at while the tick is fresh.
+    let wake = outcome as u8 == Outcome::Unknown as u8;
+    emit(scratch, event.weight_ns, wake);
 
     count_outcome(outcome);
     add(Stat::PythonNs, event.weight_ns);
@@ -132,6 +139,7 @@ fn unwind(
     record: &mut ProcessRecord,
     key: &ProcessKey,
     event: &Event,
+    thread_start_ns: u64,
     has_memory: bool,
 ) -> Outcome {
     let same_start = record.key.start_ns == key.start_ns || record.key.start_ns == START_NS_ANY;
@@ -151,11 +159,19 @@ fn unwind(
     // SAFETY: a checked pointer into an array map whose entries user space writes before it refers to them.
     let layout = unsafe { &*layout };
 
-    let thread = match find_thread(scratch, record, layout) {
+    let thread = match find_thread(scratch, record, layout, thread_start_ns) {
         Ok(thread) => thread,
         Err(outcome) => return outcome,
     };
     record.flags |= FLAG_STARTED;
+    if thread.interpreter.0 != record.main_interpreter
+        && let Some(id) = interpreter_id(&mut scratch.memory, layout, &thread)
+    {
+        scratch.interpreter = id;
+        if id == 0 {
+            record.main_interpreter = thread.interpreter.0;
+        }
+    }
     let mut triggered = None;
     if let Some(held) = holds_gil(&mut scratch.memory, layout, &thread) {
         scratch.flags = GIL_KNOWN | if held { GIL_HELD } else { 0 };
@@ -269,13 +285,14 @@ fn find_thread(
     scratch: &mut Scratch,
     record: &mut ProcessRecord,
     layout: &Layout,
+    thread_start_ns: u64,
 ) -> Result<ThreadState, Outcome> {
     if let Ok(Some(thread)) =
         current(&mut scratch.memory, layout, Addr(record.runtime), scratch.thread_pointer)
     {
         return Ok(thread);
     }
-    let hint = ThreadKey { thread_pointer: scratch.thread_pointer, tgid: record.key.tgid, reserved: 0 };
+    let hint = ThreadKey { thread_pointer: scratch.thread_pointer, tgid: record.key.tgid, started: 0 };
     match ThreadWalk::begin(&mut scratch.memory, layout, Addr(record.runtime)) {
         Ok(Some(walk)) => scratch.threads = walk,
         Ok(None) if record.flags & FLAG_STARTED != 0 => return Err(Outcome::Native),
@@ -284,13 +301,18 @@ fn find_thread(
         Err(_) if record.flags & FLAG_STARTED == 0 => return Err(Outcome::Starting),
         Err(_) => return Err(Outcome::Unreadable),
     }
+    let mut attached = false;
     if record.flags & FLAG_MANY_THREADS != 0 && !scratch.threads.is_nested() {
         // SAFETY: the map is an LRU hash; the value is copied at once.
         if let Some(address) = unsafe { HINTS.get(hint) } {
             let address = Addr(*address);
             if let Ok(Some(thread)) = revisit(&mut scratch.memory, layout, address, scratch.thread_pointer) {
-                count(Stat::HintHit);
-                return Ok(thread);
+                if thread.runs_python(layout) {
+                    count(Stat::HintHit);
+                    return Ok(thread);
+                }
+                // It may have a newer state, which then is in reach.
+                attached = true;
             }
         }
     }
@@ -318,12 +340,30 @@ fn find_thread(
         SEARCH_END => Ok(best),
         RUNNING if best.runs_python(layout) => Ok(best),
         SEARCH_FAULT => Err(Outcome::Unreadable),
+        // The only state that is known of it has no frames, or it has none, or none yet.
+        _ if attached || is_new(thread_start_ns) || is_foreign(hint, thread_start_ns) => Err(Outcome::Native),
         _ => {
             // User space walks the rest of the list and leaves hints.
             record.flags |= FLAG_MANY_THREADS;
             Err(Outcome::ThreadNotFound)
         }
     }
+}
+
+/// Whether the thread is so young that its state, which its maker makes before it, must be among those just looked at.
+#[inline(always)]
+fn is_new(start_ns: u64) -> bool {
+    // SAFETY: reads a clock.
+    let now_ns = unsafe { bpf_ktime_get_boot_ns() };
+    now_ns.wrapping_sub(start_ns) < u64::from(MAX_THREAD_STEPS) * MIN_THREAD_CREATION_NS
+}
+
+/// Whether user space has found no state of the thread in all of the list. One that the thread has had since is at the
+/// head, where the walk before this has looked.
+#[inline(always)]
+fn is_foreign(thread: ThreadKey, start_ns: u64) -> bool {
+    // SAFETY: the map is an LRU hash; only its presence counts.
+    unsafe { HINTS.get(thread.foreign(start_ns)) }.is_some()
 }
 
 unsafe extern "C" fn walk_thread(_index: u32, context: *mut Drive) -> i64 {
@@ -344,30 +384,13 @@ unsafe extern "C" fn walk_thread(_index: u32, context: *mut Drive) -> i64 {
 
 /// Sends the sample; a full ring is counted, with the time it stood for.
 #[inline(always)]
-fn emit(scratch: &mut Scratch, weight_ns: u64) {
+fn emit(scratch: &mut Scratch, weight_ns: u64, wake: bool) {
     let depth = below_1024(u64::from(scratch.sink.depth));
     let bytes = size_of::<SampleEvent>() as u64 + depth * size_of::<Frame>() as u64;
     scratch.sample.event.frames = depth as u16;
     scratch.sample.event.header.bytes = bytes as u32;
-    if !output(&raw mut scratch.sample as *mut c_void, bytes) {
+    if !output(&raw mut scratch.sample as *mut c_void, bytes, wake) {
         count(Stat::SampleRingFull);
         add(Stat::SampleRingFullNs, weight_ns);
     }
-}
-
-/// Puts a record on the sample ring. The reader is woken when enough waits, else it comes by itself.
-#[inline(always)]
-pub fn output(data: *mut c_void, bytes: u64) -> bool {
-    use aya_ebpf::bindings::{BPF_RB_AVAIL_DATA, BPF_RB_FORCE_WAKEUP, BPF_RB_NO_WAKEUP};
-    use aya_ebpf::helpers::generated::bpf_ringbuf_output;
-
-    let waiting = SAMPLES.query(u64::from(BPF_RB_AVAIL_DATA));
-    let flags = if waiting > u64::from(SETTINGS.load().wakeup_bytes) {
-        BPF_RB_FORCE_WAKEUP
-    } else {
-        BPF_RB_NO_WAKEUP
-    };
-    let ring = &raw const SAMPLES as *mut c_void;
-    // SAFETY: `data` points at a map value with at least `bytes` bytes, which the verifier checks.
-    unsafe { bpf_ringbuf_output(ring, data, bytes, u64::from(flags)) == 0 }
 }

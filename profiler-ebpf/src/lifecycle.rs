@@ -22,7 +22,15 @@ pub fn pyprof_exec(_ctx: RawTracePointContext) -> i32 {
     if SETTINGS.load().targets_only != 0 && !followed {
         return 0;
     }
-    let record = ProcessRecord { key, runtime: 0, state: PROCESS_PENDING, layout: 0, epoch: 0, flags: 0 };
+    let record = ProcessRecord {
+        key,
+        runtime: 0,
+        state: PROCESS_PENDING,
+        layout: 0,
+        epoch: 0,
+        flags: 0,
+        main_interpreter: 0,
+    };
     if PROCS.insert(key.tgid, record, 0).is_err() {
         count(Stat::ProcessTableFull);
     }
@@ -57,6 +65,7 @@ pub fn pyprof_fork(ctx: RawTracePointContext) -> i32 {
         layout: record.layout,
         epoch: record.epoch,
         flags: record.flags,
+        main_interpreter: record.main_interpreter,
     };
     if PROCS.insert(tgid, copy, 0).is_err() {
         count(Stat::ProcessTableFull);

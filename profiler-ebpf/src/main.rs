@@ -5,6 +5,7 @@
 //! * `capture`: code objects on first sight.
 //! * `lifecycle`: exec, fork, exit.
 //! * `memory`, `sink`, `scratch`: what `pyunwind` reads through and writes to.
+//! * `output`: the way to user space.
 //! * `task`, `arch`: the few facts of the kernel and the CPU.
 #![no_std]
 #![no_main]
@@ -17,6 +18,7 @@ mod collect;
 mod lifecycle;
 mod maps;
 mod memory;
+mod output;
 mod scratch;
 mod sink;
 mod sources;

@@ -38,7 +38,8 @@ pub static PROCS: HashMap<u32, ProcessRecord> = HashMap::with_max_entries(MAX_PR
 #[map]
 pub static LAYOUTS: Array<Layout> = Array::with_max_entries(MAX_LAYOUTS, 0);
 
-/// (tgid, thread pointer) -> thread state, for threads far down the list. Checked again on every use.
+/// (tgid, thread pointer) -> thread state, for threads far down the list. Checked again on every use. And threads that
+/// have no state, `ThreadKey::foreign`, of processes in which only a walk of the whole list would tell.
 #[map]
 pub static HINTS: LruHashMap<ThreadKey, u64> = LruHashMap::with_max_entries(MAX_THREAD_HINTS, 0);
 

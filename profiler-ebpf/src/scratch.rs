@@ -64,6 +64,8 @@ pub struct Scratch {
     pub steps: u32,
     /// `SampleEvent.flags`, as far as the thread state tells.
     pub flags: u8,
+    /// `SampleEvent.interpreter`
+    pub interpreter: u32,
 }
 
 const _: () = assert!(size_of::<Scratch>() <= 32 << 10);

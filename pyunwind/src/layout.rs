@@ -62,6 +62,8 @@ pub struct Layout {
     pub interpreter_next: u32,
     /// `PyInterpreterState.tstate_head` / `.threads.head`
     pub interpreter_threads_head: u32,
+    /// `PyInterpreterState.id`, 64 bit (3.7+).
+    pub interpreter_id: u32,
     /// From the runtime to the pointer to the thread state that holds the GIL, for [`GIL_CURRENT`]. Before 3.7 both are
     /// variables of their own, in any order.
     pub runtime_current: i32,

@@ -149,6 +149,15 @@ pub fn holds_gil(memory: &mut impl Memory, layout: &Layout, state: &ThreadState)
     }
 }
 
+/// The number of the thread's interpreter: 0 for the main one.
+#[inline(always)]
+pub fn interpreter_id(memory: &mut impl Memory, layout: &Layout, state: &ThreadState) -> Option<u32> {
+    if layout.interpreter_id == ABSENT_32 {
+        return None;
+    }
+    memory.word(state.interpreter.offset(u64::from(layout.interpreter_id))).ok().map(|id| id as u32)
+}
+
 /// Whether the garbage collector runs in the thread's interpreter, and the frame in which it was triggered where that is
 /// known, else NULL. Ask only for the thread that holds the GIL: a finalizer may let go of it.
 #[inline(always)]
@@ -166,8 +175,8 @@ pub fn collects(memory: &mut impl Memory, layout: &Layout, state: &ThreadState) 
     memory.word(state.interpreter.offset(u64::from(layout.interpreter_gc_frame))).ok().map(Addr)
 }
 
-/// Looks at a thread state that was the thread's before. Everything is checked again: the memory may have been freed
-/// and re-used, and a thread pointer recurs with the next thread's stack.
+/// Looks at a thread state that was the thread's before, with frames or without. Everything is checked again: the memory
+/// may have been freed and re-used, and a thread pointer recurs with the next thread's stack.
 #[inline(always)]
 pub fn revisit(
     memory: &mut impl Memory,
@@ -183,7 +192,7 @@ pub fn revisit(
     let previous = Addr(memory.field(u32::from(layout.thread_next).wrapping_sub(8)));
     let interpreter = Addr(memory.field(u32::from(layout.thread_interp)));
     let Some((state, own)) = examine(memory, layout, address, thread_pointer)? else { return Ok(None) };
-    if !own || !state.runs_python(layout) {
+    if !own {
         return Ok(None);
     }
     if layout.thread_next == 0 {

@@ -194,7 +194,7 @@ fn a_hint_is_checked_against_all_that_can_have_changed() {
                 world.thread_state(1, POINTER, OWN);
                 world.link_threads(0, &[0, 1, 2]);
             },
-            false,
+            true,
         ),
         (
             "the state was taken out of the list and its memory is as it was",

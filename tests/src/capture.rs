@@ -59,7 +59,12 @@ pub struct Capture {
 
 /// Starts a capture with these arguments and an output directory of its own, and waits until it samples.
 pub fn start(args: &[&str]) -> Recording {
-    let mut recording = spawn(args);
+    start_with(Command::new(binary()), args)
+}
+
+/// The same by a command that runs the binary in some place: what follows are its arguments.
+pub fn start_with(command: Command, args: &[&str]) -> Recording {
+    let mut recording = spawn(command, args);
     loop {
         let mut line = String::new();
         let read = recording.stderr.read_line(&mut line).expect("standard error");
@@ -80,10 +85,10 @@ fn lock() -> Option<File> {
     Some(file)
 }
 
-fn spawn(args: &[&str]) -> Recording {
+fn spawn(mut command: Command, args: &[&str]) -> Recording {
     let lock = lock();
     let scratch = Scratch::new("capture");
-    let mut child = Command::new(binary())
+    let mut child = command
         .args(args)
         .arg("-o")
         .arg(scratch.path().join("out"))
@@ -98,7 +103,7 @@ fn spawn(args: &[&str]) -> Recording {
 
 /// Runs a capture to its end; `args` should hold a duration.
 pub fn run(args: &[&str]) -> Capture {
-    spawn(args).finish()
+    spawn(Command::new(binary()), args).finish()
 }
 
 impl Recording {

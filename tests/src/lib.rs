@@ -5,7 +5,9 @@
 //! release binary of this workspace and the interpreters of pyenv and Debian are used.
 
 pub mod capture;
+pub mod container;
 pub mod go;
+pub mod limits;
 pub mod pprof;
 pub mod pythons;
 pub mod target;

@@ -22,7 +22,7 @@ fn every_interpreter_is_found_and_unwound() {
     for python in pythons() {
         let target = Target::start(&python, "smoke.py", SOURCE, &[]);
         let pid = target.pid();
-        let capture = capture::run(&["-d", "1", "-F", "499", "-p", &pid.to_string()]);
+        let capture = capture::run(&["-d", "2", "-F", "499", "-p", &pid.to_string()]);
         assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
         let process = capture.process(pid);
         assert_eq!(process["python_version"], python.version, "{python}");

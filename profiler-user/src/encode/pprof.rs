@@ -147,6 +147,7 @@ struct LabelKeys {
     os_thread_name: i64,
     thread_generation: i64,
     gil: i64,
+    interpreter_id: i64,
 }
 
 impl LabelKeys {
@@ -157,6 +158,7 @@ impl LabelKeys {
             os_thread_name: strings.index("os_thread_name"),
             thread_generation: strings.index("thread_generation"),
             gil: strings.index("gil"),
+            interpreter_id: strings.index("interpreter_id"),
         }
     }
 }
@@ -205,7 +207,10 @@ fn encode_sample<'a>(
         }
         label.extend_from_slice(process.map_or(&[], |process| &process.labels));
     }
-    let gil = match sample.gil {
+    if sample.context.interpreter != 0 {
+        label.push(number(keys.interpreter_id, sample.context.interpreter.into()));
+    }
+    let gil = match sample.context.gil {
         Gil::Unknown => None,
         Gil::Held => Some("held"),
         Gil::NotHeld => Some("not held"),

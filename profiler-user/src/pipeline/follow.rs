@@ -5,28 +5,27 @@ use std::time::{Duration, Instant};
 
 use profiler_common::event::{KIND_EXEC, KIND_EXIT, KIND_FORK};
 use profiler_common::process::{EXEC_ID_ANY, PROCESS_DORMANT, PROCESS_PYTHON};
-use profiler_common::{ProcessEvent, ProcessKey, ProcessRecord, ThreadKey};
-use pyunwind::thread::ThreadWalk;
+use profiler_common::{ProcessEvent, ProcessKey, ProcessRecord};
 
 use super::image::{Image, State};
 use super::ingest::Ingest;
 use super::late::{DORMANT_AFTER, Late, any_key};
 use crate::bpf::{BpfError, Tables};
 use crate::process::{
-    FactsCache, InspectError, Inspection, ProcessMemory, UNKNOWN, identity, inspect, process_name, scan,
+    FactsCache, InspectError, Inspection, UNKNOWN, identity, inspect, is_started, process_name, scan,
 };
 
 /// Scans of /proc at the start, each for what came while the one before it ran.
 const MAX_SCANS: usize = 8;
-/// How long after exec a process is looked at again, while the dynamic linker may still be mapping libraries.
-const RETRY_AFTER_MS: [u64; 13] = [1, 2, 3, 5, 10, 20, 50, 100, 250, 500, 1000, 2000, 4000];
+/// When a process is looked at again, while the dynamic linker may still be mapping libraries: from there to the first
+/// thread state it is 1 ms at least, and who comes later than that misses frames.
+const RETRY_AFTER_MS: [u64; 18] = [1, 1, 1, 1, 1, 1, 2, 3, 5, 10, 20, 50, 100, 250, 500, 1000, 2000, 4000];
 /// Tries for a program that does not need libpython: it may be a launcher that loads one.
-const TRIES_UNEXPECTED: u32 = 4;
+const RETRY_UNEXPECTED_MS: [u64; 4] = [1, 2, 3, 5];
+/// So long after exec every tick is a reason for a look.
+const FRESH: Duration = Duration::from_millis(50);
 /// The record of a dead process stays this long, so that the ticks of its exit still count.
 const KEEP_EXITED: Duration = Duration::from_millis(100);
-/// Thread states walked when the kernel's short walk did not reach a thread.
-const MAX_WALK: usize = 65_536;
-
 /// Unsupported Pythons that are kept by name; a loop that starts them could go on for ever.
 const MAX_UNSUPPORTED: usize = 256;
 
@@ -112,6 +111,7 @@ impl Follower {
                     layout: tables.layout(&python.layout)?,
                     epoch: 0,
                     flags: 0,
+                    main_interpreter: 0,
                 };
                 if key != any_key(pid) {
                     tables.set_process(record)?;
@@ -127,6 +127,7 @@ impl Follower {
                 image.profile.process_mut().start_boot_ns =
                     scan::start_time(pid).map(scan::StartTime::as_ns).unwrap_or(0);
                 image.identify(python, identity);
+                image.hints.ask_first();
                 ingest.add(image);
                 return Ok(true);
             }
@@ -197,8 +198,23 @@ impl Follower {
         }
     }
 
+    /// Looks at a process that is not known yet, since a tick has hit it. `index` names its image.
+    pub fn look_fresh(&mut self, index: usize, ingest: &mut Ingest, tables: &mut Tables) {
+        match ingest.image(index).state {
+            State::Pending { tries: 0, .. } => self.look(index, ingest, tables),
+            State::Pending { next, tries } if ingest.image(index).since.elapsed() < FRESH => {
+                // Beside the looks that are due.
+                self.look(index, ingest, tables);
+                if let State::Pending { .. } = ingest.image(index).state {
+                    ingest.image_mut(index).state = State::Pending { next, tries };
+                }
+            }
+            State::Pending { .. } | State::Python(_) | State::Other => {}
+        }
+    }
+
     /// Looks at a process that is not known yet. `index` names its image.
-    pub fn look(&mut self, index: usize, ingest: &mut Ingest, tables: &mut Tables) {
+    fn look(&mut self, index: usize, ingest: &mut Ingest, tables: &mut Tables) {
         let image = ingest.image_mut(index);
         let State::Pending { tries, .. } = image.state else { return };
         let key = image.key;
@@ -206,6 +222,7 @@ impl Follower {
         if image.exited {
             return;
         }
+        let begin_ns = monotonic_ns();
         let inspection = match inspect(key.tgid, &mut self.cache) {
             Ok(inspection) => inspection,
             Err(InspectError::TooMuch) => Inspection::MaybeLater { expects_libpython: true },
@@ -217,9 +234,19 @@ impl Follower {
         };
         match inspection {
             Inspection::Python(python) => {
-                let identity = identity(python.task);
+                // First of all: until then every tick comes without frames.
                 if self.register(&key, &python, tables) {
-                    ingest.image_mut(index).identify(python, identity);
+                    let not_started_ns = if python.initialized { None } else { Some(monotonic_ns()) };
+                    let started = is_started(python.task, &python.layout, python.runtime_address);
+                    let identity = identity(python.task);
+                    let image = ingest.image_mut(index);
+                    match not_started_ns {
+                        Some(now_ns) if started == Ok(false) => image.not_started_ns = now_ns,
+                        Some(_) => image.not_started_ns = begin_ns,
+                        None => {}
+                    }
+                    image.identify(python, identity);
+                    ingest.release(index, true);
                 }
             }
             Inspection::Unsupported { what } => {
@@ -228,15 +255,17 @@ impl Follower {
                 ingest.dismiss(index);
             }
             Inspection::MaybeLater { expects_libpython } => {
-                let most = if expects_libpython { RETRY_AFTER_MS.len() as u32 } else { TRIES_UNEXPECTED };
-                if tries >= most {
+                let retry = if expects_libpython { &RETRY_AFTER_MS[..] } else { &RETRY_UNEXPECTED_MS };
+                let Some(after) = retry.get(tries as usize) else {
                     tables.remove_process(&key);
                     ingest.dismiss(index);
                     return;
-                }
-                let after = RETRY_AFTER_MS.get(tries as usize).copied().unwrap_or(250);
-                let next = Instant::now() + Duration::from_millis(after);
-                ingest.image_mut(index).state = State::Pending { next, tries: tries + 1 };
+                };
+                let next = Instant::now() + Duration::from_millis(*after);
+                let image = ingest.image_mut(index);
+                image.state = State::Pending { next, tries: tries + 1 };
+                image.not_started_ns = begin_ns;
+                ingest.release(index, false);
                 if !self.pending.contains(&index) {
                     self.pending.push(index);
                 }
@@ -271,6 +300,7 @@ impl Follower {
             layout,
             epoch: 0,
             flags: 0,
+            main_interpreter: 0,
         };
         match tables.process(key.tgid) {
             // The kernel checks the key on every tick, so the moment between this look and the write does no harm.
@@ -310,28 +340,12 @@ impl Follower {
             ingest.forget_finished();
         }
     }
-
-    /// Leaves hints for the processes that need them.
-    pub fn hint(&mut self, ingest: &mut Ingest, tables: &mut Tables) {
-        for index in std::mem::take(&mut ingest.wants_hints) {
-            hint_threads(index, ingest, tables);
-        }
-    }
 }
 
-/// Walks all thread states of a process whose list is longer than the kernel walks, and leaves hints.
-fn hint_threads(index: usize, ingest: &Ingest, tables: &mut Tables) {
-    let image = ingest.image(index);
-    let Some(python) = image.python() else { return };
-    let mut memory = ProcessMemory::new(python.task);
-    let Ok(Some(mut walk)) = ThreadWalk::begin(&mut memory, &python.layout, python.runtime_address) else {
-        return;
-    };
-    for _ in 0..MAX_WALK {
-        let Ok(Some((state, thread_pointer))) = walk.list(&mut memory, &python.layout) else { break };
-        let thread = ThreadKey { thread_pointer, tgid: image.key.tgid, reserved: 0 };
-        if tables.hint(thread, state.0).is_err() {
-            break;
-        }
-    }
+/// The clock of `EventHeader.time_ns`.
+fn monotonic_ns() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: a valid pointer; every kernel has this clock.
+    unsafe { libc::clock_gettime(libc::CLOCK_MONOTONIC, &mut time) };
+    (time.tv_sec as u64).wrapping_mul(1_000_000_000).wrapping_add(time.tv_nsec as u64)
 }

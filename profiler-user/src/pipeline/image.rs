@@ -4,13 +4,14 @@ use std::collections::HashMap;
 use std::time::Instant;
 
 use profiler_common::process::{EXEC_ID_ANY, START_NS_ANY};
-use profiler_common::{Frame, ProcessKey};
+use profiler_common::{Frame, ProcessKey, SampleEvent};
 use pyunwind::Outcome;
 
 use super::codes::Codes;
+use super::hints::Wanted;
 use super::thread_names::ThreadNames;
 use crate::process::{Identity, PythonImage};
-use crate::profile::{ExecutableMapping, Gil, Labels, ProcessMeta, Profile, StackId};
+use crate::profile::{Context, ExecutableMapping, Labels, ProcessMeta, Profile, StackId};
 
 /// What runs in the image.
 pub enum State {
@@ -30,7 +31,7 @@ pub struct Waiting {
     pub thread_start_ns: u64,
     pub frames: Vec<Frame>,
     pub outcome: Outcome,
-    pub gil: Gil,
+    pub context: Context,
     /// `SampleEvent.collector`
     pub collector: u16,
     pub weight_ns: u64,
@@ -46,6 +47,12 @@ pub struct Image {
     pub stacks: HashMap<(u64, u8), StackId>,
     pub waiting: Vec<Waiting>,
     pub names: ThreadNames,
+    /// Until this time, CLOCK_MONOTONIC, the process was seen to have no thread state.
+    pub not_started_ns: u64,
+    /// Ticks since then, which may be of either side.
+    pub held: Vec<SampleEvent>,
+    /// Threads that the kernel's short walk did not reach.
+    pub hints: Wanted,
     /// When it became known.
     pub since: Instant,
     /// Good, native and bad samples when they were last looked at.
@@ -71,6 +78,9 @@ impl Image {
             stacks: HashMap::new(),
             waiting: Vec::new(),
             names: ThreadNames::default(),
+            not_started_ns: 0,
+            held: Vec::new(),
+            hints: Wanted::default(),
             since: Instant::now(),
             health: [0; 3],
             exited: false,
@@ -85,6 +95,7 @@ impl Image {
             python.task = key.tgid;
             child.state = State::Python(python);
         }
+        child.not_started_ns = self.not_started_ns;
         let meta = self.profile.process().clone();
         *child.profile.process_mut() = ProcessMeta { pid: key.tgid, start_boot_ns: key.start_ns, ..meta };
         child
@@ -138,5 +149,6 @@ impl Image {
             + self.names.memory_bytes()
             + self.stacks.len() * STACK_ENTRY_BYTES
             + waiting
+            + self.held.capacity() * size_of::<SampleEvent>()
     }
 }

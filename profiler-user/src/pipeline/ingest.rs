@@ -11,10 +11,13 @@ use super::image::{Image, State, Waiting};
 use super::thread_names::{name_last_threads, name_threads};
 use crate::bpf::Record;
 use crate::process::ProcessMemory;
-use crate::profile::{Gil, LocationId, Profile, StackId};
+use crate::profile::{Context, Gil, LocationId, Profile, StackId};
 
 /// Samples of one image that may wait for code objects.
 const MAX_WAITING: usize = 4096;
+
+/// Ticks of one image that may wait for the process to become known.
+const MAX_HELD: usize = 1024;
 
 /// What came over the ring, to be held against what the kernel counted.
 #[derive(Clone, Copy, Debug, Default)]
@@ -41,8 +44,6 @@ pub struct Ingest {
     pub received: Received,
     max_memory_bytes: usize,
     full: bool,
-    /// Images with threads that the kernel's short walk did not reach.
-    pub wants_hints: Vec<usize>,
 }
 
 impl Ingest {
@@ -53,7 +54,6 @@ impl Ingest {
             received: Received::default(),
             max_memory_bytes,
             full: false,
-            wants_hints: Vec::new(),
         }
     }
 
@@ -88,7 +88,7 @@ impl Ingest {
         self.by_pid.get(&pid)?.last().copied()
     }
 
-    /// Counts a record. Returns the index of an image that was not known before, for its owner to look at.
+    /// Counts a record. Returns the index of an image that is not known yet, for its owner to look at.
     pub fn record(&mut self, record: Record<'_>) -> Option<usize> {
         match record {
             Record::Sample(sample, frames) => return self.sample(sample, frames),
@@ -125,27 +125,49 @@ impl Ingest {
                 (index, Some(index))
             }
         };
-        let full = self.full;
         let image = &mut self.images[index];
-        // Before the image was known to be a Python its ticks came without frames: it was still starting.
-        let outcome = match (&image.state, outcome) {
+        match (&image.state, outcome) {
             (State::Other, _) => {
                 self.received.other += 1;
                 self.received.other_weight_ns += sample.weight_ns;
-                return new;
             }
-            (_, Outcome::Unknown) => Outcome::Starting,
-            (_, outcome) => outcome,
-        };
-        if outcome == Outcome::ThreadNotFound && !self.wants_hints.contains(&index) {
-            self.wants_hints.push(index);
+            // Without frames, since nothing was known of the process: the next look tells whether it was starting.
+            (State::Pending { .. }, Outcome::Unknown) if image.held.len() < MAX_HELD => {
+                image.held.push(*sample);
+                return Some(index);
+            }
+            _ => self.count(index, sample, frames, outcome),
+        }
+        new
+    }
+
+    /// Counts what was held back, now that more is known: what came before the process had a thread state, as far as
+    /// anybody saw, and with `all` what may have come after it.
+    pub fn release(&mut self, index: usize, all: bool) {
+        let image = &mut self.images[index];
+        let until_ns = if all { u64::MAX } else { image.not_started_ns };
+        let held = std::mem::take(&mut image.held);
+        let (ready, held): (Vec<_>, Vec<_>) = held.into_iter().partition(|it| it.header.time_ns <= until_ns);
+        image.held = held;
+        for sample in ready {
+            self.count(index, &sample, &[], Outcome::Unknown);
+        }
+    }
+
+    fn count(&mut self, index: usize, sample: &SampleEvent, frames: &[Frame], outcome: Outcome) {
+        let full = self.full;
+        let image = &mut self.images[index];
+        let starting = outcome == Outcome::Unknown && sample.header.time_ns <= image.not_started_ns;
+        let outcome = if starting { Outcome::Starting } else { outcome };
+        if outcome == Outcome::ThreadNotFound {
+            image.hints.ask(sample.thread_pointer, sample.thread_start_ns);
         }
         // Without room, only what adds nothing is counted: a known stack of a known thread.
         let known = image.stacks.contains_key(&(sample.stack_hash, outcome as u8))
             && image.profile.knows_thread(sample.tid, sample.thread_start_ns);
         if full && !known {
             image.profile.add_dropped(sample.weight_ns);
-            return new;
+            return;
         }
         let threads = image.profile.threads().len();
         let thread = image.profile.thread(sample.tid, sample.thread_start_ns);
@@ -153,23 +175,23 @@ impl Ingest {
             image.names.saw(sample.thread_pointer, thread, sample.tid);
         }
         image.profile.name_thread(thread, comm(&sample.comm));
-        let gil = gil(sample.flags);
+        let context = Context { gil: gil(sample.flags), interpreter: sample.interpreter };
         if outcome == Outcome::Native && frames.is_empty() {
             let in_kernel = sample.flags & IN_KERNEL != 0;
             let stack = native(&mut image.profile, sample.user_ip, in_kernel);
-            image.profile.add_with_gil(thread, stack, gil, outcome, sample.weight_ns);
-            return new;
+            image.profile.add_in(thread, stack, context, outcome, sample.weight_ns);
+            return;
         }
         if let Some(stack) = image.stacks.get(&(sample.stack_hash, outcome as u8)) {
-            image.profile.add_with_gil(thread, *stack, gil, outcome, sample.weight_ns);
-            return new;
+            image.profile.add_in(thread, *stack, context, outcome, sample.weight_ns);
+            return;
         }
         let waiting = Waiting {
             tid: sample.tid,
             thread_start_ns: sample.thread_start_ns,
             frames: frames.to_vec(),
             outcome,
-            gil,
+            context,
             collector: sample.collector,
             weight_ns: sample.weight_ns,
             stack_hash: sample.stack_hash,
@@ -182,7 +204,6 @@ impl Ingest {
                 image.profile.add_dropped(waiting.weight_ns);
             }
         }
-        new
     }
 
     fn received_place(&mut self, index: usize, waiting: Waiting) -> Option<Waiting> {
@@ -194,7 +215,11 @@ impl Ingest {
 
     /// Tries again what waited; with `give_up`, names what will never be known.
     pub fn settle(&mut self, give_up: bool) {
-        for image in &mut self.images {
+        for index in 0..self.images.len() {
+            if give_up {
+                self.release(index, true);
+            }
+            let image = &mut self.images[index];
             if image.waiting.is_empty() {
                 continue;
             }
@@ -221,7 +246,8 @@ impl Ingest {
 
     /// Forgets the samples of an image that nobody knows any more.
     pub fn vanish(&mut self, index: usize) {
-        self.received.vanished += self.images[index].profile.total().samples;
+        let image = &self.images[index];
+        self.received.vanished += image.profile.total().samples + image.held.len() as u64;
         self.dismiss(index);
     }
 
@@ -231,6 +257,8 @@ impl Ingest {
         let total = image.profile.total();
         self.received.other += total.samples;
         self.received.other_weight_ns += total.weight_ns;
+        self.received.other += image.held.len() as u64;
+        self.received.other_weight_ns += image.held.iter().map(|sample| sample.weight_ns).sum::<u64>();
         let key = image.key;
         *image = Image::new(key);
         image.state = State::Other;
@@ -261,7 +289,10 @@ impl Ingest {
 }
 
 fn is_empty(image: &Image) -> bool {
-    image.waiting.is_empty() && image.profile.total().samples == 0 && image.profile.dropped().samples == 0
+    image.waiting.is_empty()
+        && image.held.is_empty()
+        && image.profile.total().samples == 0
+        && image.profile.dropped().samples == 0
 }
 
 /// Counts a sample if all its code objects are known, asking the process for those that are not.
@@ -293,7 +324,7 @@ fn place(image: &mut Image, waiting: Waiting, asked: &mut u64) -> Option<Waiting
     let stack = profile.stack(&locations);
     stacks.insert((waiting.stack_hash, waiting.outcome as u8), stack);
     let thread = profile.thread(waiting.tid, waiting.thread_start_ns);
-    profile.add_with_gil(thread, stack, waiting.gil, waiting.outcome, waiting.weight_ns);
+    profile.add_in(thread, stack, waiting.context, waiting.outcome, waiting.weight_ns);
     None
 }
 

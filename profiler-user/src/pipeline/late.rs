@@ -238,7 +238,15 @@ impl Follower {
 
     /// Takes a process out of sampling that maps a CPython and does not run it.
     fn put_to_sleep(&mut self, key: ProcessKey, python: Box<PythonImage>, tables: &mut Tables) -> bool {
-        let record = ProcessRecord { key, runtime: 0, state: PROCESS_DORMANT, layout: 0, epoch: 0, flags: 0 };
+        let record = ProcessRecord {
+            key,
+            runtime: 0,
+            state: PROCESS_DORMANT,
+            layout: 0,
+            epoch: 0,
+            flags: 0,
+            main_interpreter: 0,
+        };
         let done = match tables.process(key.tgid) {
             // Another image by now: it has its own look before it.
             Some(current) if current.key != key && current.key.exec_id != EXEC_ID_ANY => false,
@@ -348,6 +356,7 @@ impl Follower {
             // Names that were sent belong to the runtime before.
             epoch: current.map_or(0, |current| current.epoch).wrapping_add(1),
             flags: 0,
+            main_interpreter: 0,
         };
         let replaced = |current: &ProcessRecord| {
             current.key != key && current.key.exec_id != EXEC_ID_ANY && key.exec_id != EXEC_ID_ANY

@@ -5,6 +5,7 @@
 
 mod codes;
 mod follow;
+mod hints;
 mod image;
 mod ingest;
 mod late;

@@ -93,7 +93,7 @@ fn behind_loader<'a>(arguments: &[&'a [u8]]) -> Vec<&'a [u8]> {
 }
 
 /// The script or module among the arguments of an interpreter, read as CPython reads them (`Python/getopt.c`,
-/// `Python/initconfig.c`); `None` for `-c`, standard input, and whatever is not understood.
+/// `Python/initconfig.c`); `None` for other `-c`, standard input, and whatever is not understood.
 fn target<'a>(arguments: &[&'a [u8]]) -> Option<&'a [u8]> {
     const FLAGS: &[u8] = b"bBdEhiIOPqRsStuvVx?3J";
     let mut rest = arguments.iter();
@@ -114,7 +114,10 @@ fn target<'a>(arguments: &[&'a [u8]]) -> Option<&'a [u8]> {
         for (index, letter) in option.iter().enumerate() {
             let attached = &option[index + 1..];
             match letter {
-                b'c' => return None,
+                b'c' => {
+                    let code = if attached.is_empty() { rest.next().copied() } else { Some(attached) };
+                    return code.and_then(helper);
+                }
                 b'm' if attached.is_empty() => return rest.next().copied(),
                 b'm' => return Some(attached),
                 b'W' | b'X' | b'Q' => {
@@ -129,6 +132,21 @@ fn target<'a>(arguments: &[&'a [u8]]) -> Option<&'a [u8]> {
         }
     }
     None
+}
+
+/// The module that `-c` runs where the standard library has written the code (`Lib/multiprocessing/spawn.py`,
+/// `get_command_line`; `forkserver.py`, `resource_tracker.py`). Of anybody else's code nothing is told.
+fn helper(code: &[u8]) -> Option<&[u8]> {
+    const MODULES: [&[u8]; 4] = [
+        b"multiprocessing.spawn",
+        b"multiprocessing.forkserver",
+        b"multiprocessing.resource_tracker",
+        b"multiprocessing.semaphore_tracker",
+    ];
+    let code = code.strip_prefix(b"from ")?;
+    MODULES
+        .into_iter()
+        .find(|module| code.strip_prefix(*module).is_some_and(|rest| rest.starts_with(b" import ")))
 }
 
 fn script(path: &[u8]) -> &[u8] {

@@ -30,6 +30,21 @@ fn interpreters_are_called_by_script_or_module() {
 }
 
 #[test]
+fn helpers_of_multiprocessing_are_called_by_their_module() {
+    let code = "from multiprocessing.spawn import spawn_main; spawn_main(tracker_fd=5, pipe_handle=7)";
+    check(PYTHON, &["python3", "-c", code, "--multiprocessing-fork"], "multiprocessing.spawn");
+    check(PYTHON, &["python3", "-s", "-E", "-Bc", code], "multiprocessing.spawn");
+    let code = "from multiprocessing.forkserver import main; main(9, 10, ['__main__'], **{'secret': 1})";
+    check(PYTHON, &["python3", "-Xdev", "-c", code], "multiprocessing.forkserver");
+    let code = "from multiprocessing.resource_tracker import main;main(4)";
+    check(PYTHON, &["python3", &format!("-c{code}")], "multiprocessing.resource_tracker");
+    for other in ["from multiprocessing.spawning import x", "from multiprocessing.spawn", "import secret", ""]
+    {
+        check(PYTHON, &["python3", "-c", other], "python3");
+    }
+}
+
+#[test]
 fn without_a_script_the_program_gives_the_name() {
     check(PYTHON, &["python3"], "python3");
     check(PYTHON, &["python3", "-c", "secret", "secret"], "python3");

@@ -16,6 +16,7 @@ use super::maps::{Mapping, Maps, unescape};
 use super::memory::ProcessMemory;
 use super::name::base_name;
 use super::open::{open_executable, open_mapped};
+use super::scan;
 
 /// One process has a few CPythons at most (a program that embeds one and loads another).
 const MAX_CANDIDATES: usize = 16;
@@ -101,6 +102,14 @@ struct Candidate<'m> {
 
 /// Looks at one process. Opens only files that the cache does not know to be dull.
 pub fn inspect(pid: u32, cache: &mut FactsCache) -> Result<Inspection, InspectError> {
+    match look(pid, cache) {
+        // The first thread may end while it is looked at: the others, if any, have the same memory and files.
+        Err(InspectError::Gone) if scan::exists(pid) => look(pid, cache),
+        looked => looked,
+    }
+}
+
+fn look(pid: u32, cache: &mut FactsCache) -> Result<Inspection, InspectError> {
     let maps = Maps::read(pid)?;
     let start = Instant::now();
     let mut too_much = false;

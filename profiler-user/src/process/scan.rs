@@ -104,7 +104,8 @@ pub fn thread_exists(pid: u32, tid: u32) -> bool {
     std::fs::metadata(format!("/proc/{pid}/task/{tid}")).is_ok()
 }
 
-/// Whether the numbers of this process's /proc are those that the kernel's programs see.
+/// Whether the numbers of processes in /proc, and those that system calls take, are what the kernel's programs see. An error
+/// where /proc does not know this process: it is not mounted, or shows another namespace.
 pub fn in_initial_pid_namespace() -> io::Result<bool> {
     Ok(std::fs::metadata("/proc/self/ns/pid")?.ino() == INITIAL_PID_NAMESPACE)
 }

@@ -105,7 +105,7 @@ impl Profile {
             threads.push(id);
         }
         for sample in from.samples() {
-            let key = (threads[sample.thread.index()], stacks[sample.stack.index()], sample.gil);
+            let key = (threads[sample.thread.index()], stacks[sample.stack.index()], sample.context);
             let (index, new) = self.sample_keys.intern(key);
             if new {
                 self.totals.push(Total::default());

@@ -1,6 +1,6 @@
 //! Nothing is gained or lost in a merge, and nothing of one process becomes another's.
 
-use super::super::{ExecutableMapping, Gil, Labels, Location};
+use super::super::{Context, ExecutableMapping, Gil, Labels, Location};
 use super::*;
 use pyunwind::Outcome;
 use std::collections::BTreeMap;
@@ -75,7 +75,13 @@ fn profile(pid: u32, start: u64, executable: &str) -> Profile {
         let stack = profile.stack(stack);
         for number in 0..pid {
             let gil = [Gil::Held, Gil::NotHeld, Gil::Unknown][number as usize % 3];
-            profile.add_with_gil(thread, stack, gil, outcome, u64::from(pid) * 1000);
+            profile.add_in(
+                thread,
+                stack,
+                Context { gil, interpreter: pid % 2 },
+                outcome,
+                u64::from(pid) * 1000,
+            );
         }
     }
     profile.add_dropped(7);
@@ -100,7 +106,7 @@ fn seen(profile: &Profile, pids: &[u32]) -> BTreeMap<Key, (u64, u64)> {
             thread.tid,
             thread.generation,
             format!("{} {}", thread.name, thread.python_name),
-            format!("{:?}", sample.gil),
+            format!("{:?}", sample.context),
             places.collect(),
         );
         let sum = seen.insert(key, (sample.total.samples, sample.total.weight_ns));

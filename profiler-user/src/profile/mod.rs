@@ -94,12 +94,20 @@ pub enum Gil {
     NotHeld,
 }
 
-/// All samples of one thread with one stack, with or without the GIL.
+/// What the runtime said of a thread while it was sampled.
+#[derive(Clone, Copy, Default, PartialEq, Eq, Hash, Debug)]
+pub struct Context {
+    pub gil: Gil,
+    /// `PyInterpreterState.id`: 0 is the main interpreter.
+    pub interpreter: u32,
+}
+
+/// All samples of one thread with one stack in one context.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sample {
     pub thread: ThreadId,
     pub stack: StackId,
-    pub gil: Gil,
+    pub context: Context,
     pub total: Total,
 }
 
@@ -115,7 +123,7 @@ pub struct Profile {
     locations: Interner<Location>,
     stacks: StackTree,
     threads: Threads,
-    sample_keys: Interner<(ThreadId, StackId, Gil)>,
+    sample_keys: Interner<(ThreadId, StackId, Context)>,
     /// Beside `sample_keys`, by the same index.
     totals: Vec<Total>,
     /// Beside `Outcome::ALL`, by the same index.
@@ -200,19 +208,19 @@ impl Profile {
 
     /// Count one sample. Its outcome is counted with it, so that outcomes always add up to samples.
     pub fn add(&mut self, thread: ThreadId, stack: StackId, outcome: Outcome, weight_ns: u64) {
-        self.add_with_gil(thread, stack, Gil::Unknown, outcome, weight_ns);
+        self.add_in(thread, stack, Context::default(), outcome, weight_ns);
     }
 
-    /// The same, for a runtime that tells who holds the GIL.
-    pub fn add_with_gil(
+    /// The same, in the context that the runtime told.
+    pub fn add_in(
         &mut self,
         thread: ThreadId,
         stack: StackId,
-        gil: Gil,
+        context: Context,
         outcome: Outcome,
         weight_ns: u64,
     ) {
-        let (index, new) = self.sample_keys.intern((thread, stack, gil));
+        let (index, new) = self.sample_keys.intern((thread, stack, context));
         if new {
             self.totals.push(Total::default());
         }
@@ -256,7 +264,12 @@ impl Profile {
 
     pub fn samples(&self) -> impl ExactSizeIterator<Item = Sample> + '_ {
         let keys = self.sample_keys.items().iter();
-        keys.zip(&self.totals).map(|(&(thread, stack, gil), &total)| Sample { thread, stack, gil, total })
+        keys.zip(&self.totals).map(|(&(thread, stack, context), &total)| Sample {
+            thread,
+            stack,
+            context,
+            total,
+        })
     }
 
     pub fn outcome(&self, outcome: Outcome) -> Total {
@@ -331,7 +344,7 @@ mod tests {
         profile.add_dropped(5);
         let samples: Vec<Sample> = profile.samples().collect();
         let total = Total { samples: Outcome::ALL.len() as u64, weight_ns: u64::MAX };
-        assert_eq!(samples, [Sample { thread, stack, gil: Gil::Unknown, total }]);
+        assert_eq!(samples, [Sample { thread, stack, context: Context::default(), total }]);
         assert_eq!(profile.total(), total);
         assert_eq!(profile.lost().samples, 5);
     }

@@ -3,7 +3,7 @@
 use super::RecordError;
 use super::host::Host;
 use crate::bpf::BpfError;
-use crate::process::own;
+use crate::process::{own, scan};
 
 /// Bits of `CapEff` (`include/uapi/linux/capability.h`) and what each is for. `CAP_SYS_ADMIN` stands for the two
 /// newer ones, as in the kernel.
@@ -27,6 +27,7 @@ pub fn check(host: &Host) -> Result<(), RecordError> {
         let (major, minor) = OLDEST;
         return Err(RecordError::HostUnsupported(format!("kernel {}: needs {major}.{minor}", host.kernel)));
     }
+    pid_namespace(scan::in_initial_pid_namespace())?;
     let missing = missing(own::effective_capabilities());
     if missing.is_empty() {
         return Ok(());
@@ -35,6 +36,21 @@ pub fn check(host: &Host) -> Result<(), RecordError> {
         "missing {}: run with sudo, or grant the program these capabilities",
         missing.join(", ")
     )))
+}
+
+/// The programs see the pids of the host. Where /proc and system calls name processes otherwise, each number would mean
+/// another process; a pid of the host that names none here cannot be looked at, whatever it is translated to.
+fn pid_namespace(is_initial: std::io::Result<bool>) -> Result<(), RecordError> {
+    let what = match is_initial {
+        Ok(true) => return Ok(()),
+        Ok(false) => {
+            "it runs in a pid namespace of its own: needs the host's (hostPID: true, --pid=host)".to_owned()
+        }
+        Err(error) => {
+            format!("/proc does not show this process ({error}): mount the proc of the host's pid namespace")
+        }
+    };
+    Err(RecordError::HostUnsupported(what))
 }
 
 fn missing(effective: u64) -> Vec<&'static str> {
@@ -50,6 +66,11 @@ fn missing(effective: u64) -> Vec<&'static str> {
 
 /// What a refusal by the kernel means, where it was one.
 pub fn explain(error: BpfError) -> RecordError {
+    if let BpfError::NoBtf { .. } | BpfError::Btf { .. } = error {
+        return RecordError::HostUnsupported(format!(
+            "{error}\nneeded: CONFIG_DEBUG_INFO_BTF, and /sys mounted"
+        ));
+    }
     if !error.is_refusal() {
         return RecordError::Bpf(error);
     }
@@ -70,7 +91,7 @@ pub fn explain(error: BpfError) -> RecordError {
 
 #[cfg(test)]
 mod tests {
-    use super::{CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, check, missing};
+    use super::{CAP_BPF, CAP_PERFMON, CAP_SYS_ADMIN, CAP_SYS_PTRACE, check, missing, pid_namespace};
     use crate::exit::Exit;
     use crate::record::host::Host;
 
@@ -81,6 +102,16 @@ mod tests {
             let error = check(&host).expect_err(kernel);
             assert_eq!(error.exit(), Exit::HostUnsupported);
             assert_eq!(error.to_string(), format!("kernel {kernel}: needs 5.17"));
+        }
+    }
+
+    #[test]
+    fn processes_must_have_the_numbers_that_the_kernel_has_for_them() {
+        assert!(pid_namespace(Ok(true)).is_ok());
+        for (seen, word) in [(Ok(false), "hostPID"), (Err(std::io::ErrorKind::NotFound.into()), "/proc")] {
+            let error = pid_namespace(seen).expect_err(word);
+            assert_eq!(error.exit(), Exit::HostUnsupported);
+            assert!(error.to_string().contains(word), "{error}");
         }
     }
 

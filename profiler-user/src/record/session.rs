@@ -181,6 +181,7 @@ impl Session {
                 eprintln!("process {pid} is {what}: it is watched for one");
             }
         }
+        follower.hint(&mut ingest, &mut bpf.tables);
         bpf.start(options.frequency_hz).map_err(privileges::explain)?;
         if options.verbose {
             eprintln!("kernel maps take {kernel_bytes} bytes, profiles may take {for_profiles} bytes");
@@ -216,7 +217,6 @@ impl Session {
     fn turn(&mut self) -> Result<Option<Instant>, RecordError> {
         while self.drain() {}
         self.watch_mappings()?;
-        // Hints first: they name images by position, which run_due may change.
         self.follower.hint(&mut self.ingest, &mut self.bpf.tables);
         self.name_threads();
         self.follower.run_due(&mut self.ingest, &mut self.bpf.tables);
@@ -263,7 +263,7 @@ impl Session {
         let tables = &mut bpf.tables;
         let more = bpf.rings.records(until_ns, BATCH, |record| {
             if let Some(index) = ingest.record(record) {
-                follower.look(index, ingest, tables);
+                follower.look_fresh(index, ingest, tables);
             }
         });
         ingest.settle(false);

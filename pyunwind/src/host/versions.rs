@@ -39,6 +39,7 @@ pub const V2_7: Layout = Layout {
 /// `_PyThreadState_Current` is from there depends on the build.
 const V3_6: Layout = Layout {
     runtime_interpreters_head: 0,
+    interpreter_id: ABSENT_32,
     runtime_current: 0,
     thread_span: 160,
     thread_thread_id: 152,
@@ -66,6 +67,7 @@ const V3_8: Layout = Layout {
     runtime_interpreters_head: 32,
     interpreter_next: 0,
     interpreter_threads_head: 8,
+    interpreter_id: 16,
     runtime_current: 1368,
     interpreter_gil: ABSENT_32,
     interpreter_gc_collecting: ABSENT_32,
@@ -118,10 +120,11 @@ const V3_8: Layout = Layout {
     reserved: [0; 2],
 };
 
-const V3_9: Layout = Layout { runtime_current: 568, minor: 9, ..V3_8 };
+const V3_9: Layout = Layout { interpreter_id: 24, runtime_current: 568, minor: 9, ..V3_8 };
 
 /// CPython 3.10: `f_lasti` counts code units and moved to 96; PEP 626 line tables.
 const V3_10: Layout = Layout {
+    interpreter_id: 24,
     runtime_current: 568,
     frame_span: 80,
     frame_instr: 96,
@@ -134,6 +137,7 @@ const V3_10: Layout = Layout {
 /// CPython 3.11: frames in data-stack chunks, reached through `cframe`; `is_entry`, but no shim frames.
 const V3_11: Layout = Layout {
     runtime_interpreters_head: 40,
+    interpreter_id: 48,
     runtime_current: 576,
     interpreter_next: 0,
     interpreter_threads_head: 16,
@@ -173,6 +177,7 @@ const V3_11: Layout = Layout {
 /// CPython 3.12: shim frames on the C stack mark each hop from C into Python; smaller `str`.
 const V3_12: Layout = Layout {
     interpreter_threads_head: 72,
+    interpreter_id: 8,
     interpreter_gil: 384,
     gil_holder: 8,
     gil: GIL_STATE,

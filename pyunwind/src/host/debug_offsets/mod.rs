@@ -216,6 +216,7 @@ fn layout(table: &[u8], at: &Positions, free_threaded: bool) -> Result<Layout, D
         interpreter_threads_head: interpreter
             .pointer("interpreter_state.threads_head", at.interpreter_threads_head)?
             as u32,
+        interpreter_id: interpreter.pointer("interpreter_state.id", at.interpreter_id)? as u32,
         runtime_current: 0,
         interpreter_gil: ABSENT_32,
         interpreter_gc_collecting: collecting,

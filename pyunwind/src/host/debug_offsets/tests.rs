@@ -94,6 +94,7 @@ const LAYOUT_3_13_0: Layout = Layout {
     runtime_interpreters_head: 632,
     interpreter_next: 7264,
     interpreter_threads_head: 7344,
+    interpreter_id: 7272,
     runtime_current: 0,
     interpreter_gil: ABSENT_32,
     interpreter_gc_collecting: 7600,
@@ -272,6 +273,7 @@ fn every_known_version_gives_its_layout() {
     );
     let v3_14 = Layout {
         runtime_interpreters_head: 808,
+        interpreter_id: 7280,
         interpreter_next: 7272,
         interpreter_gc_collecting: 7408 + 192,
         frame_span: 80,
@@ -287,6 +289,7 @@ fn every_known_version_gives_its_layout() {
     check(WORDS_3_14_10, 14, v3_14);
     let v3_14t = Layout {
         runtime_interpreters_head: 808,
+        interpreter_id: 7280,
         interpreter_next: 7272,
         frame_span: 80,
         frame_owner: 78,
@@ -302,6 +305,7 @@ fn every_known_version_gives_its_layout() {
     check(WORDS_3_14_FREE_THREADED, 14, v3_14t);
     let v3_15 = |layout| Layout {
         runtime_interpreters_head: 936,
+        interpreter_id: 7272,
         interpreter_next: 7264,
         interpreter_threads_head: 7336,
         thread_span: 280,
