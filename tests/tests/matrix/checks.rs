@@ -14,6 +14,8 @@ pub enum Cell {
     Short(String),
     /// The interpreter has nothing to check there.
     Lacks,
+    /// Not looked at, since the row failed before.
+    Unknown,
     /// Not unwound, and the product says what it is.
     Named,
 }

@@ -62,7 +62,8 @@ fn look(row: &Row) -> Line {
         (String::new(), vec![Cell::Failed(why.to_owned())])
     });
     let (version, mut cells) = outcome;
-    cells.resize(CHECKS.len(), Cell::Lacks);
+    let rest = if cells.first() == Some(&Cell::Named) { Cell::Lacks } else { Cell::Unknown };
+    cells.resize(CHECKS.len(), rest);
     Line { name: row.name.clone(), version, cells }
 }
 

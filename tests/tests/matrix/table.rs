@@ -31,7 +31,7 @@ impl Line {
     pub fn failures(&self) -> impl Iterator<Item = String> {
         CHECKS.iter().zip(&self.cells).filter_map(|((check, _), cell)| match cell {
             Cell::Failed(why) | Cell::Short(why) => Some(format!("{}, {check}: {why}", self.name)),
-            Cell::Ok | Cell::Lacks | Cell::Named => None,
+            Cell::Ok | Cell::Lacks | Cell::Unknown | Cell::Named => None,
         })
     }
 }
@@ -44,6 +44,7 @@ pub fn text(lines: &[Line]) -> String {
             Cell::Ok => "ok",
             Cell::Failed(_) | Cell::Short(_) => "FAIL",
             Cell::Lacks => "n.a.",
+            Cell::Unknown => "-",
             Cell::Named => "named",
         });
         let words = [name.as_str(), version.as_str()].into_iter().chain(cells);
