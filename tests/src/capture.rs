@@ -1,6 +1,8 @@
 //! Runs the `pyprof-bpf` binary and reads what it wrote.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -31,6 +33,7 @@ pub struct Recording {
     stderr: BufReader<ChildStderr>,
     said: String,
     scratch: Scratch,
+    _lock: Option<File>,
 }
 
 /// Ends with its owner: a test that fails leaves nothing running.
@@ -73,7 +76,17 @@ pub fn start_with(command: Command, args: &[&str]) -> Recording {
     }
 }
 
+/// What `PYPROF_LOCK` names, locked: so that several people can share a machine. Gone with the file.
+fn lock() -> Option<File> {
+    let path = std::env::var_os("PYPROF_LOCK")?;
+    let file = File::options().create(true).append(true).open(path).expect("the file to lock");
+    // SAFETY: the descriptor is the file's own, and open.
+    assert_eq!(unsafe { libc::flock(file.as_raw_fd(), libc::LOCK_EX) }, 0, "a lock");
+    Some(file)
+}
+
 fn spawn(mut command: Command, args: &[&str]) -> Recording {
+    let lock = lock();
     let scratch = Scratch::new("capture");
     let mut child = command
         .args(args)
@@ -85,7 +98,7 @@ fn spawn(mut command: Command, args: &[&str]) -> Recording {
         .spawn()
         .expect("pyprof-bpf runs");
     let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
-    Recording { child: Running(child), stderr, said: String::new(), scratch }
+    Recording { child: Running(child), stderr, said: String::new(), scratch, _lock: lock }
 }
 
 /// Runs a capture to its end; `args` should hold a duration.

@@ -27,8 +27,13 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 
 impl Scratch {
     pub fn new(what: &str) -> Scratch {
+        Scratch::below(&std::env::temp_dir(), what)
+    }
+
+    /// For a process that has another root.
+    pub fn below(directory: &Path, what: &str) -> Scratch {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        let path = std::env::temp_dir().join(format!("pyprof-test-{}-{number}-{what}", std::process::id()));
+        let path = directory.join(format!("pyprof-test-{}-{number}-{what}", std::process::id()));
         std::fs::create_dir(&path).expect("a fresh scratch directory");
         Scratch(path)
     }

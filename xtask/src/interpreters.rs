@@ -19,6 +19,7 @@ use debian::Mirror;
 pub(crate) use index::Interpreter;
 pub(crate) use native::native;
 use rows::{How, ROWS, Row, Tree};
+pub(crate) use rows::{Kind, Libc};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {

@@ -5,6 +5,7 @@ mod bite;
 mod cross;
 mod dist;
 mod interpreters;
+mod matrix;
 mod run;
 mod setup;
 mod test;
@@ -27,6 +28,8 @@ enum Xtask {
     Test(test::Options),
     /// Fetch or build the interpreters that the machine lacks into a cache, and say how to run them.
     Interpreters(interpreters::Options),
+    /// Check every interpreter that there is to have, under real BPF; `--write` puts the table into docs/support.md.
+    Matrix(matrix::Options),
     /// Plant bugs one at a time and show the test that turns red for each.
     Bite(bite::Options),
     /// Measure what pyprof-bpf costs; `--write` puts it into docs/performance.md.
@@ -45,6 +48,7 @@ fn main() -> ExitCode {
         Xtask::Run(options) => run::command(options),
         Xtask::Test(options) => test::command(options),
         Xtask::Interpreters(options) => interpreters::command(options),
+        Xtask::Matrix(options) => matrix::command(options),
         Xtask::Bench(options) => bench::command(options),
         Xtask::Tidy => tidy::command(),
         Xtask::Bite(options) => bite::command(options),

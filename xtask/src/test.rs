@@ -3,13 +3,15 @@
 mod interpreters;
 
 use std::ffi::OsString;
+use std::path::PathBuf;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::matrix;
 use crate::setup::{apt_install, setup};
 use crate::util::{Workspace, is_root, run, which};
-pub(crate) use interpreters::find as find_interpreters;
+pub(crate) use interpreters::{find as find_interpreters, of_this_machine};
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
@@ -19,6 +21,7 @@ pub(crate) struct Options {
 
 /// The crates whose tests need neither root nor a kernel's help.
 const HOST_CRATES: [&str; 4] = ["pyunwind", "profiler-common", "profiler-user", "xtask"];
+const BINARY: &str = "PYPROF_BIN";
 const END_TO_END: &str = "pyprof-tests";
 
 pub(crate) fn command(options: Options) -> Result<()> {
@@ -43,26 +46,36 @@ pub(crate) fn command(options: Options) -> Result<()> {
     environment(&mut host, &workspace, &joined);
     run(&mut host).context("host tests failed")?;
 
-    // Release, since the readers work through millions of samples; one thread, since the tests load two cores
-    // by themselves and count on their share of the machine.
-    let mut live = workspace.cargo();
-    live.args(["test", "--no-fail-fast", "--release", "--package", END_TO_END])
-        .args(filter)
-        .args(["--", "--test-threads=1"]);
+    let mut live = end_to_end(&workspace);
     environment(&mut live, &workspace, &joined);
-    if !is_root() {
-        live.env(runner_key(), "sudo -E");
-    }
+    live.arg("--no-fail-fast").args(filter).args(["--", "--test-threads=1"]);
+    matrix::hand_over(&mut live, &workspace, &matrix::of_every_test()?)?;
     run(&mut live).context("end-to-end tests failed")?;
 
     println!("xtask test: ok ({} s after the build)", started.elapsed().as_secs());
     Ok(())
 }
 
+/// The tests under real BPF. Release, since the readers work through millions of samples; to be run by one thread, since
+/// the tests load two cores by themselves and count on their share of the machine.
+pub(crate) fn end_to_end(workspace: &Workspace) -> std::process::Command {
+    let mut live = workspace.cargo();
+    live.args(["test", "--release", "--package", END_TO_END]);
+    live.env(BINARY, binary(workspace));
+    if !is_root() {
+        live.env(runner_key(), "sudo -E");
+    }
+    live
+}
+
 /// What the tests have to know about this run.
 fn environment(cargo: &mut std::process::Command, workspace: &Workspace, pythons: &OsString) {
-    cargo.env("PYPROF_BIN", workspace.target_dir.join("release/pyprof-bpf"));
+    cargo.env(BINARY, binary(workspace));
     cargo.env("PYPROF_PYTHONS", pythons);
+}
+
+fn binary(workspace: &Workspace) -> PathBuf {
+    workspace.target_dir.join("release/pyprof-bpf")
 }
 
 /// Cargo runs test binaries through the program named here; only those, so that nothing is compiled as root.

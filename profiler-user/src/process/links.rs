@@ -13,6 +13,8 @@ const VALIDATION_TRIES: usize = 3;
 const VALIDATION_PAUSE: Duration = Duration::from_millis(2);
 /// Thread states that are looked at to tell which of two interpreters works.
 const MAX_THREADS: usize = 256;
+/// Interpreters without a thread that are passed in a row: more than a process has.
+const MAX_IDLE_INTERPRETERS: usize = 1024;
 
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(super) enum State {
@@ -39,11 +41,19 @@ pub(super) fn validate(memory: &mut ProcessMemory, layout: &Layout, runtime: Add
 
 fn links(memory: &mut ProcessMemory, layout: &Layout, runtime: Addr) -> Result<State, Fault> {
     let mut link = |at: Addr, offset: u64| memory.word(at.offset(offset)).map(Addr);
-    let interpreter = link(runtime, u64::from(layout.runtime_interpreters_head))?;
-    if interpreter.is_null() {
-        return Ok(State::NotYet);
+    let mut interpreter = link(runtime, u64::from(layout.runtime_interpreters_head))?;
+    let mut thread = Addr::NULL;
+    // New interpreters are at the head, and from 3.13 on have no thread unless one runs them.
+    for _ in 0..MAX_IDLE_INTERPRETERS {
+        if interpreter.is_null() {
+            return Ok(State::NotYet);
+        }
+        thread = link(interpreter, u64::from(layout.interpreter_threads_head))?;
+        if !thread.is_null() {
+            break;
+        }
+        interpreter = link(interpreter, u64::from(layout.interpreter_next))?;
     }
-    let thread = link(interpreter, u64::from(layout.interpreter_threads_head))?;
     if thread.is_null() {
         return Ok(State::NotYet);
     }

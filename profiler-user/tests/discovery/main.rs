@@ -138,6 +138,23 @@ fn every_supported_interpreter_is_found_where_it_says_it_is() {
     }
 }
 
+/// The newest interpreter is the first of the list, and has no thread until one runs it.
+const IDLE: &str = "
+try:
+    import _interpreters as api
+except ImportError:
+    import _xxsubinterpreters as api
+kept = [api.create() for _ in range(3)]
+";
+
+#[test]
+fn idle_interpreters_hide_none_that_runs() {
+    for python in supported().iter().filter(|python| !python.ends_with("python3.7")) {
+        let parked = Parked::start(Command::new(python).args(["-c", &format!("{IDLE}{PARK}")]));
+        parked.check(&parked.python());
+    }
+}
+
 /// What stands for the runtime there is the variable that this function returns.
 const PARK_BEFORE_RUNTIME: &str = "
 import ctypes, sys
