@@ -195,8 +195,8 @@ const CHECKS: &str = "\
 
 Every stack that is shown as whole must be one that the interpreter reported when it ran the same workload with a hook: each
 caller with its name, file, first line and current line, and a line that the leaf has. Whole stacks must make up at least
-95 % of the CPU time that the process itself measured for a workload. Where less time than that is seen, the interpreter is
-looked at again, three times at most, since a shared machine stands still now and then; a wrong stack is wrong at once.
+95 % of the CPU time that the process itself measured for a workload, but for what the capture itself reports as unsampled: a
+shared machine stands still now and then. Nothing is looked at twice.
 
 | check | workload, and what else is asked |
 |---|---|

@@ -10,8 +10,6 @@ use crate::{labels, lines, stacks};
 pub enum Cell {
     Ok,
     Failed(String),
-    /// Too little of the time: a machine that stood still does that, too, but not twice.
-    Short(String),
     /// The interpreter has nothing to check there.
     Lacks,
     /// Not looked at, since the row failed before.
@@ -28,11 +26,6 @@ impl Cell {
     /// The first that is not right.
     pub fn and_then(self, next: impl FnOnce() -> Cell) -> Cell {
         if self == Cell::Ok { next() } else { self }
-    }
-
-    /// What two looks at the same come to: what is wrong once is wrong.
-    pub fn again(self, second: Cell) -> Cell {
-        if matches!(self, Cell::Short(_)) || matches!(second, Cell::Failed(_)) { second } else { self }
     }
 }
 

@@ -20,7 +20,6 @@ use rows::{Kind, Row, rows};
 use table::Line;
 
 const TABLE: &str = "PYPROF_MATRIX_TABLE";
-const MAX_LOOKS: u32 = 3;
 
 #[test]
 fn every_interpreter_passes_every_check() {
@@ -36,17 +35,9 @@ fn every_interpreter_passes_every_check() {
     assert_eq!(failed, 0, "rows that failed");
 }
 
-/// Looks at an interpreter until no look was short of time.
 fn judge(row: &Row) -> Line {
     let started = Instant::now();
-    let mut line = look(row);
-    for _ in 1..MAX_LOOKS {
-        if !line.is_short() {
-            break;
-        }
-        line.failures().for_each(|why| eprintln!("    once more: {why}"));
-        line = line.again(look(row));
-    }
+    let line = look(row);
     let verdict = if line.has_failed() { "FAILED" } else { "ok" };
     eprintln!("  {:<26} {:<9} {verdict} in {:.1?}", line.name, line.version, started.elapsed());
     line.failures().for_each(|why| eprintln!("    {why}"));

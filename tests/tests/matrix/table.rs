@@ -16,21 +16,10 @@ impl Line {
         self.failures().next().is_some()
     }
 
-    /// Whether another look may find what this one did not.
-    pub fn is_short(&self) -> bool {
-        self.cells.iter().any(|cell| matches!(cell, Cell::Short(_)))
-    }
-
-    /// The result of two looks.
-    pub fn again(self, second: Line) -> Line {
-        let cells = self.cells.into_iter().zip(second.cells).map(|(cell, again)| cell.again(again)).collect();
-        Line { cells, ..second }
-    }
-
     /// `NAME, CHECK: why`.
     pub fn failures(&self) -> impl Iterator<Item = String> {
         CHECKS.iter().zip(&self.cells).filter_map(|((check, _), cell)| match cell {
-            Cell::Failed(why) | Cell::Short(why) => Some(format!("{}, {check}: {why}", self.name)),
+            Cell::Failed(why) => Some(format!("{}, {check}: {why}", self.name)),
             Cell::Ok | Cell::Lacks | Cell::Unknown | Cell::Named => None,
         })
     }
@@ -42,7 +31,7 @@ pub fn text(lines: &[Line]) -> String {
     for Line { name, version, cells } in lines {
         let cells = cells.iter().map(|cell| match cell {
             Cell::Ok => "ok",
-            Cell::Failed(_) | Cell::Short(_) => "FAIL",
+            Cell::Failed(_) => "FAIL",
             Cell::Lacks => "n.a.",
             Cell::Unknown => "-",
             Cell::Named => "named",
