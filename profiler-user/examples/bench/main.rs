@@ -74,7 +74,7 @@ const QUICK: Plan = Plan {
     windows: Duration::from_secs(3),
     all_in: Duration::from_secs(3),
     attaches: 5,
-    memory: Duration::from_secs(10),
+    memory: Duration::from_secs(60),
 };
 
 /// The interpreters that the project's targets name.
