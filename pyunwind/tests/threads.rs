@@ -74,6 +74,10 @@ fn the_thread_is_found_by_its_pointer() {
     ];
     for layout in layouts() {
         for &(row, states, end, number) in rows {
+            // 3.11 looks at all states where there are several interpreters: which one runs only the C stack tells.
+            let nested =
+                layout.cframe_current != ABSENT && layout.thread_status == ABSENT && states.len() > 1;
+            let end = if nested { End } else { end };
             let found = walk(&mut draw(layout, states)).unwrap();
             assert_eq!((found.0, found.1), (Some(end), number), "3.{}: {row}", layout.minor);
         }
