@@ -307,10 +307,8 @@ impl Follower {
             self.exited.pop_front();
             tables.remove_process(&key);
         }
-        // Indexes are positions: images may only be forgotten while none is kept here.
-        if self.pending.is_empty() {
-            ingest.forget_finished();
-        }
+        // Not only while nothing is pending: where programs start all the time, something always is.
+        ingest.forget_finished(&mut self.pending);
     }
 
     /// Leaves hints for the processes that need them.

@@ -245,13 +245,24 @@ impl Ingest {
         self.full = held.max(grown_bytes) > self.max_memory_bytes;
     }
 
-    /// Drops images that can never matter again. Indexes change.
-    pub fn forget_finished(&mut self) {
+    /// Drops images that can never matter again. Indexes change: those in `indexes` with them.
+    pub fn forget_finished(&mut self, indexes: &mut Vec<usize>) {
         let keep =
             |image: &Image| !(image.exited && (matches!(image.state, State::Other) || is_empty(image)));
         if self.images.iter().filter(|image| !keep(image)).count() < 64 {
             return;
         }
+        let mut kept = 0;
+        let moved: Vec<Option<usize>> = self
+            .images
+            .iter()
+            .map(|image| {
+                let index = keep(image).then_some(kept);
+                kept += usize::from(index.is_some());
+                index
+            })
+            .collect();
+        *indexes = indexes.iter().filter_map(|index| moved.get(*index).copied().flatten()).collect();
         self.images.retain(keep);
         self.by_pid.clear();
         for (index, image) in self.images.iter().enumerate() {
@@ -336,5 +347,25 @@ fn comm(bytes: &[u8; 16]) -> &str {
         Ok(name) => name,
         // A name cut in the middle of a character keeps what is whole.
         Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or(""),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_kept_is_found_again_when_the_rest_is_forgotten() {
+        let mut ingest = Ingest::new(1 << 20);
+        let key = |tgid| ProcessKey { start_ns: 1, tgid, exec_id: 1 };
+        let mut waited_for: Vec<usize> = (0..200).map(|tgid| ingest.add(Image::new(key(tgid)))).collect();
+        for index in (0..200).filter(|index| index % 3 != 0) {
+            ingest.image_mut(index).exited = true;
+        }
+        ingest.forget_finished(&mut waited_for);
+        assert_eq!(ingest.images().len(), 67);
+        let pids: Vec<u32> = waited_for.iter().map(|index| ingest.image(*index).key.tgid).collect();
+        assert_eq!(pids, (0..200).step_by(3).collect::<Vec<u32>>());
+        assert_eq!((ingest.latest(199), ingest.latest(198)), (None, Some(66)));
     }
 }
