@@ -169,7 +169,7 @@ fn unwind(
         }
     }
     let mut triggered = None;
-    if let Some(held) = holds_gil(&mut scratch.memory, layout, &thread) {
+    if let Some(held) = holds_gil(&mut scratch.memory, layout, Addr(record.runtime), &thread) {
         scratch.flags = GIL_KNOWN | if held { GIL_HELD } else { 0 };
         if held {
             triggered = collects(&mut scratch.memory, layout, &thread);

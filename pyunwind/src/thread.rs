@@ -26,8 +26,6 @@ pub struct ThreadState {
     pub interpreter: Addr,
     /// The word with `_status` (3.12+).
     pub status: u64,
-    /// Found as the one that holds the GIL.
-    pub current: bool,
 }
 
 /// `sizeof(PyThreadState)` is at most this on the versions with cframes.
@@ -98,16 +96,8 @@ fn examine(
     } else {
         Addr(memory.word(frame.offset(u64::from(layout.cframe_current)))?)
     };
-    let state = ThreadState {
-        address,
-        frame,
-        leaf,
-        datastack_top: top,
-        datastack_limit: limit,
-        interpreter,
-        status,
-        current: false,
-    };
+    let state =
+        ThreadState { address, frame, leaf, datastack_top: top, datastack_limit: limit, interpreter, status };
     Ok(Some((state, own)))
 }
 
@@ -129,16 +119,25 @@ pub fn current(
     }
     memory.load(address, u32::from(layout.thread_span))?;
     Ok(match examine(memory, layout, address, thread_pointer)? {
-        Some((state, _)) if state.runs_python(layout) => Some(ThreadState { current: true, ..state }),
+        Some((state, _)) if state.runs_python(layout) => Some(state),
         _ => None,
     })
 }
 
 /// Whether the thread holds the GIL; `None` where the runtime does not tell.
 #[inline(always)]
-pub fn holds_gil(memory: &mut impl Memory, layout: &Layout, state: &ThreadState) -> Option<bool> {
+pub fn holds_gil(
+    memory: &mut impl Memory,
+    layout: &Layout,
+    runtime: Addr,
+    state: &ThreadState,
+) -> Option<bool> {
     match layout.gil {
-        GIL_CURRENT => Some(state.current),
+        // Also of a thread that runs no Python code now, which `current` does not answer with.
+        GIL_CURRENT => {
+            let holder = memory.word(runtime.offset(i64::from(layout.runtime_current) as u64)).ok()?;
+            Some(holder == state.address.0)
+        }
         GIL_STATE => {
             let gil = memory.word(state.interpreter.offset(u64::from(layout.interpreter_gil))).ok()?;
             memory.load(Addr(gil).offset(u64::from(layout.gil_holder)), 16).ok()?;

@@ -3,8 +3,8 @@
 
 mod synthetic;
 
-use pyunwind::layout::{ABSENT, Layout};
-use pyunwind::thread::{ThreadWalk, WalkStep, revisit};
+use pyunwind::layout::{ABSENT, GIL_CURRENT, Layout};
+use pyunwind::thread::{ThreadState, ThreadWalk, WalkStep, current, holds_gil, revisit};
 use pyunwind::{Addr, Fault};
 use synthetic::{GARBAGE, MAX_THREADS, OWN, POINTER, RUNTIME, World, interpreter, layouts, thread};
 
@@ -246,6 +246,25 @@ fn a_hint_is_checked_against_all_that_can_have_changed() {
                 Ok(None),
                 "not bound any more"
             );
+        }
+    }
+}
+
+#[test]
+fn whoever_the_runtime_calls_current_holds_the_gil_with_frames_and_without() {
+    // (the runtime's current thread state, the thread runs Python, holds the GIL)
+    let rows =
+        [(0, true, false), (thread(0), true, true), (thread(0), false, true), (thread(1), false, false)];
+    for layout in layouts().into_iter().filter(|layout| layout.gil == GIL_CURRENT) {
+        for (holder, runs, expected) in rows {
+            let mut world = draw(layout, &[&[(POINTER, true, runs), (OTHER, true, true)]]);
+            let at = RUNTIME.wrapping_add_signed(layout.runtime_current.into());
+            world.memory.set(at, holder);
+            let found = current(&mut world.memory, &layout, Addr(RUNTIME), POINTER).unwrap();
+            assert_eq!(found.is_some(), runs && expected, "3.{}: {holder:#x}", layout.minor);
+            let state = ThreadState { address: Addr(thread(0)), ..ThreadState::default() };
+            let held = holds_gil(&mut world.memory, &layout, Addr(RUNTIME), &state);
+            assert_eq!(held, Some(expected), "3.{}: {holder:#x}, runs Python: {runs}", layout.minor);
         }
     }
 }
