@@ -26,6 +26,8 @@ const TRIES_UNEXPECTED: u32 = 4;
 const KEEP_EXITED: Duration = Duration::from_millis(100);
 /// Thread states walked when the kernel's short walk did not reach a thread.
 const MAX_WALK: usize = 65_536;
+/// How long a turn of the loop may take for such walks. Who is left out asks again with the next such sample.
+const HINTS_AT_ONCE: Duration = Duration::from_millis(100);
 
 /// Unsupported Pythons that are kept by name; a loop that starts them could go on for ever.
 const MAX_UNSUPPORTED: usize = 256;
@@ -313,8 +315,11 @@ impl Follower {
 
     /// Leaves hints for the processes that need them.
     pub fn hint(&mut self, ingest: &mut Ingest, tables: &mut Tables) {
+        let since = Instant::now();
         for index in std::mem::take(&mut ingest.wants_hints) {
-            hint_threads(index, ingest, tables);
+            if since.elapsed() < HINTS_AT_ONCE {
+                hint_threads(index, ingest, tables);
+            }
         }
     }
 }

@@ -43,6 +43,8 @@ pub struct Ingest {
     full: bool,
     /// Images with threads that the kernel's short walk did not reach.
     pub wants_hints: Vec<usize>,
+    /// Whose threads are asked about first in the next turn: about, since images move.
+    next_named: usize,
 }
 
 impl Ingest {
@@ -54,6 +56,7 @@ impl Ingest {
             max_memory_bytes,
             full: false,
             wants_hints: Vec::new(),
+            next_named: 0,
         }
     }
 
@@ -216,7 +219,11 @@ impl Ingest {
 
     /// Asks processes what they call their threads, where it is time to; with `last`, all that have threads without names.
     pub fn name_threads(&mut self, last: bool) {
-        if last { name_last_threads(&mut self.images) } else { name_threads(&mut self.images) }
+        if last {
+            name_last_threads(&mut self.images);
+        } else {
+            name_threads(&mut self.images, &mut self.next_named);
+        }
     }
 
     /// Forgets the samples of an image that nobody knows any more.
