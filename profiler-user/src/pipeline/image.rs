@@ -10,7 +10,7 @@ use pyunwind::Outcome;
 use super::codes::Codes;
 use super::thread_names::ThreadNames;
 use crate::process::{Identity, PythonImage};
-use crate::profile::{Context, ExecutableMapping, Labels, ProcessMeta, Profile, StackId};
+use crate::profile::{Context, ExecutableMapping, Labels, ProcessMeta, Profile, StackId, Total};
 
 /// What runs in the image.
 pub enum State {
@@ -121,6 +121,14 @@ impl Image {
             build_id: python.executable.build_id.clone(),
         };
         self.state = State::Python(python);
+    }
+
+    /// Everything that came: also what is not in the profile, for want of memory or of code objects.
+    pub fn all_samples(&self) -> Total {
+        let mut sum = self.profile.total();
+        sum.merge(self.profile.dropped());
+        self.waiting.iter().for_each(|waiting| sum.add(1, waiting.weight_ns));
+        sum
     }
 
     pub fn python(&self) -> Option<&PythonImage> {

@@ -228,14 +228,14 @@ impl Ingest {
 
     /// Forgets the samples of an image that nobody knows any more.
     pub fn vanish(&mut self, index: usize) {
-        self.received.vanished += self.images[index].profile.total().samples;
+        self.received.vanished += self.images[index].all_samples().samples;
         self.dismiss(index);
     }
 
     /// Forgets the samples of an image that is not a Python.
     pub fn dismiss(&mut self, index: usize) {
         let image = &mut self.images[index];
-        let total = image.profile.total();
+        let total = image.all_samples();
         self.received.other += total.samples;
         self.received.other_weight_ns += total.weight_ns;
         let key = image.key;
@@ -358,21 +358,5 @@ fn comm(bytes: &[u8; 16]) -> &str {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_kept_is_found_again_when_the_rest_is_forgotten() {
-        let mut ingest = Ingest::new(1 << 20);
-        let key = |tgid| ProcessKey { start_ns: 1, tgid, exec_id: 1 };
-        let mut waited_for: Vec<usize> = (0..200).map(|tgid| ingest.add(Image::new(key(tgid)))).collect();
-        for index in (0..200).filter(|index| index % 3 != 0) {
-            ingest.image_mut(index).exited = true;
-        }
-        ingest.forget_finished(&mut waited_for);
-        assert_eq!(ingest.images().len(), 67);
-        let pids: Vec<u32> = waited_for.iter().map(|index| ingest.image(*index).key.tgid).collect();
-        assert_eq!(pids, (0..200).step_by(3).collect::<Vec<u32>>());
-        assert_eq!((ingest.latest(199), ingest.latest(198)), (None, Some(66)));
-    }
-}
+#[path = "ingest_tests.rs"]
+mod tests;
