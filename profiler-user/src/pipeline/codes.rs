@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use profiler_common::limits::{MAX_LINES_BYTES, MAX_LINES_CHUNKS};
 use profiler_common::{CodeEvent, Frame, LinesEvent, Text};
 use pyunwind::host::code_object::{CodeObject, Parts, RawStr};
 use pyunwind::host::lines::LineTable;
@@ -43,6 +44,8 @@ pub struct Codes {
     pub unnamed: u64,
 }
 
+/// The kernel sends no more of a line table.
+const MOST_LINES_BYTES: u32 = MAX_LINES_CHUNKS * MAX_LINES_BYTES as u32;
 /// Rough cost of an entry beside its line table.
 const ENTRY_BYTES: usize = 160;
 const PLACE_BYTES: usize = 24;
@@ -72,7 +75,8 @@ impl Codes {
     ) {
         let key = CodeKey { code: event.code, identity: event.identity };
         let whole = is_readable(&event.name) && is_readable(&event.file);
-        let lines_missing = event.lines_total != 0 && event.lines_bytes == 0;
+        let lines_missing =
+            event.lines_total != 0 && event.lines_bytes == 0 || event.lines_total > MOST_LINES_BYTES;
         if (!whole || lines_missing) && self.ask(profile, layout, memory, key) {
             return;
         }
@@ -178,3 +182,7 @@ impl Codes {
         self.known.len() * ENTRY_BYTES + self.line_bytes + self.places * PLACE_BYTES
     }
 }
+
+#[cfg(test)]
+#[path = "codes_tests.rs"]
+mod tests;
