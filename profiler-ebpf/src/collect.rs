@@ -5,9 +5,7 @@ use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_co
 use core::ffi::c_void;
 use profiler_common::event::{GIL_HELD, GIL_KNOWN, IN_KERNEL, KIND_SAMPLE, NO_COLLECTOR, VERSION};
 use profiler_common::limits::{HINT_AFTER_STEPS, MAX_THREAD_STEPS, MAX_WALK_STEPS};
-use profiler_common::process::{
-    EXEC_ID_ANY, FLAG_MANY_THREADS, FLAG_STARTED, PROCESS_DORMANT, PROCESS_PYTHON, START_NS_ANY,
-};
+use profiler_common::process::{FLAG_MANY_THREADS, FLAG_STARTED, PROCESS_DORMANT, PROCESS_PYTHON};
 use profiler_common::{Frame, ProcessKey, ProcessRecord, SampleEvent, Stat, ThreadKey};
 use pyunwind::step::{Progress, Walk};
 use pyunwind::thread::{
@@ -138,9 +136,7 @@ fn unwind(
     event: &Event,
     has_memory: bool,
 ) -> Outcome {
-    let same_start = record.key.start_ns == key.start_ns || record.key.start_ns == START_NS_ANY;
-    let same_image = record.key.exec_id == key.exec_id || record.key.exec_id == EXEC_ID_ANY;
-    if !same_start || !same_image {
+    if !record.is_of(key) {
         count(Stat::StaleRecord);
         return Outcome::Unknown;
     }

@@ -66,14 +66,9 @@ impl Tables {
 
     /// Forgets a process image, unless the pid already belongs to another one.
     pub fn remove_process(&mut self, key: &profiler_common::ProcessKey) {
-        if let Some(record) = self.process(key.tgid) {
-            use profiler_common::process::{EXEC_ID_ANY, START_NS_ANY};
-            let same = (record.key.start_ns == key.start_ns || record.key.start_ns == START_NS_ANY)
-                && (record.key.exec_id == key.exec_id || record.key.exec_id == EXEC_ID_ANY);
-            if same {
-                // Gone already is as good as removed.
-                let _ = self.procs.remove(&key.tgid);
-            }
+        if self.process(key.tgid).is_some_and(|record| record.is_of(key)) {
+            // Gone already is as good as removed.
+            let _ = self.procs.remove(&key.tgid);
         }
     }
 
