@@ -57,11 +57,16 @@ impl Tables {
         }
     }
 
-    /// Replaces what is known of a process.
-    pub fn set_process(&mut self, record: ProcessRecord) -> Result<(), BpfError> {
+    /// Says what runs in a process image; `false` if the pid belongs to another one by now, which has its own look before
+    /// it. The kernel checks the key on every tick, so the moment between the look and the write does no harm.
+    pub fn set_process(&mut self, record: ProcessRecord) -> Result<bool, BpfError> {
+        if self.process(record.key.tgid).is_some_and(|current| !current.is_of(&record.key)) {
+            return Ok(false);
+        }
         self.procs
             .insert(record.key.tgid, Plain(record), 0)
-            .map_err(|source| BpfError::Map { name: "PROCS", source })
+            .map_err(|source| BpfError::Map { name: "PROCS", source })?;
+        Ok(true)
     }
 
     /// Forgets a process image, unless the pid already belongs to another one.

@@ -4,7 +4,7 @@ use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use profiler_common::event::{KIND_EXEC, KIND_EXIT, KIND_FORK};
-use profiler_common::process::{EXEC_ID_ANY, PROCESS_DORMANT, PROCESS_PYTHON};
+use profiler_common::process::{PROCESS_DORMANT, PROCESS_PYTHON};
 use profiler_common::{ProcessEvent, ProcessKey, ProcessRecord, ThreadKey};
 use pyunwind::thread::ThreadWalk;
 
@@ -116,9 +116,8 @@ impl Follower {
                     flags: 0,
                     main_interpreter: 0,
                 };
-                if key != any_key(pid) {
-                    tables.set_process(record)?;
-                } else if !tables.add_process(record)? {
+                let known = key != any_key(pid);
+                if !(if known { tables.set_process(record)? } else { tables.add_process(record)? }) {
                     return Ok(false);
                 }
                 if state == PROCESS_DORMANT {
@@ -276,11 +275,7 @@ impl Follower {
             flags: 0,
             main_interpreter: 0,
         };
-        match tables.process(key.tgid) {
-            // The kernel checks the key on every tick, so the moment between this look and the write does no harm.
-            Some(current) if current.key != *key && current.key.exec_id != EXEC_ID_ANY => false,
-            _ => tables.set_process(record).is_ok(),
-        }
+        tables.set_process(record).unwrap_or(false)
     }
 
     /// When something is due next.

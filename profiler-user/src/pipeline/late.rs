@@ -247,11 +247,7 @@ impl Follower {
             flags: 0,
             main_interpreter: 0,
         };
-        let done = match tables.process(key.tgid) {
-            // Another image by now: it has its own look before it.
-            Some(current) if current.key != key && current.key.exec_id != EXEC_ID_ANY => false,
-            _ => tables.set_process(record).is_ok(),
-        };
+        let done = tables.set_process(record).unwrap_or(false);
         if done {
             self.late.sleep(key, python);
         }
@@ -322,8 +318,11 @@ impl Follower {
             Some((_, State::Other)) | None => {}
         }
         let key = self.late.dormant.remove(&pid).map_or(any_key(pid), |dormant| dormant.key);
-        if key == any_key(pid) && tables.process(pid).is_some_and(|it| it.state == PROCESS_DORMANT) {
-            tables.remove_process(&key);
+        // A child of a dormant process has a record with its own key, and is not known here if its fork was lost.
+        if key == any_key(pid)
+            && let Some(record) = tables.process(pid).filter(|record| record.state == PROCESS_DORMANT)
+        {
+            tables.remove_process(&record.key);
         }
         self.scan_one(key, ingest, tables).map(|_| ())
     }
@@ -358,11 +357,8 @@ impl Follower {
             flags: 0,
             main_interpreter: 0,
         };
-        let replaced = |current: &ProcessRecord| {
-            current.key != key && current.key.exec_id != EXEC_ID_ANY && key.exec_id != EXEC_ID_ANY
-        };
-        if !current.as_ref().is_some_and(replaced) && tables.set_process(record).is_ok() {
-            let identity = identity(python.task);
+        let identity = identity(python.task);
+        if tables.set_process(record).unwrap_or(false) {
             ingest.image_mut(index).identify(python, identity);
         }
     }
