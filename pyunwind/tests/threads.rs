@@ -180,7 +180,9 @@ fn all_threads_can_be_listed() {
         assert_eq!(listed, 2, "3.{}", layout.minor);
         // A ring of interpreters, most of them without threads: however many threads are asked for, it ends.
         let next = |from: u64| interpreter((from + 1) % 1000);
-        (0..1000).for_each(|number| drop(world.interpreter(number, next(number))));
+        for number in 0..1000 {
+            world.interpreter(number, next(number));
+        }
         world.link_threads(0, &[0]);
         let mut walk = ThreadWalk::begin(&mut world.memory, &layout, Addr(RUNTIME)).unwrap().unwrap();
         let listed = (0..1000).map_while(|_| walk.list(&mut world.memory, &layout).ok().flatten()).count();
