@@ -1,16 +1,16 @@
 //! Counts records in the profiles of their process images.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use profiler_common::event::{GIL_HELD, GIL_KNOWN, IN_KERNEL, NO_COLLECTOR};
 use profiler_common::{Frame, ProcessKey, SampleEvent};
 use pyunwind::Outcome;
 
-use super::codes::CodeKey;
+use super::codes::{CodeKey, Source};
 use super::image::{Image, State, Waiting};
 use super::thread_names::{name_last_threads, name_threads};
 use crate::bpf::Record;
-use crate::process::ProcessMemory;
 use crate::profile::{Context, Gil, LocationId, Profile, StackId};
 
 /// Samples of one image that may wait for code objects.
@@ -27,8 +27,6 @@ pub struct Received {
     pub outcomes: [u64; Outcome::ALL.len()],
     /// Code objects that nobody could name.
     pub unnamed: u64,
-    /// Code objects read from the process because the kernel could not.
-    pub asked: u64,
     /// Samples of processes that were gone before anybody could look at them.
     pub vanished: u64,
 }
@@ -43,6 +41,8 @@ pub struct Ingest {
     full: bool,
     /// Images with threads that the kernel's short walk did not reach.
     pub wants_hints: Vec<usize>,
+    /// Time spent on asking processes for code objects since the last batch.
+    asking: Duration,
     /// Whose threads are asked about first in the next turn: about, since images move.
     next_named: usize,
 }
@@ -56,6 +56,7 @@ impl Ingest {
             max_memory_bytes,
             full: false,
             wants_hints: Vec::new(),
+            asking: Duration::ZERO,
             next_named: 0,
         }
     }
@@ -102,8 +103,7 @@ impl Ingest {
                     && let Image { state: State::Python(python), profile, codes, .. } =
                         &mut self.images[index]
                 {
-                    let mut memory = ProcessMemory::new(python.task);
-                    codes.capture(profile, &python.layout, &mut memory, event, data);
+                    codes.capture(profile, &mut Source::new(python, &mut self.asking), event, data);
                 }
             }
             Record::Lines(event, bytes) => {
@@ -177,8 +177,7 @@ impl Ingest {
             weight_ns: sample.weight_ns,
             stack_hash: sample.stack_hash,
         };
-        if let Some(waiting) = self.received_place(index, waiting) {
-            let image = &mut self.images[index];
+        if let Some(waiting) = place(image, waiting, &mut self.asking) {
             if image.waiting.len() < MAX_WAITING {
                 image.waiting.push(waiting);
             } else {
@@ -188,15 +187,9 @@ impl Ingest {
         new
     }
 
-    fn received_place(&mut self, index: usize, waiting: Waiting) -> Option<Waiting> {
-        let mut asked = 0;
-        let left = place(&mut self.images[index], waiting, &mut asked);
-        self.received.asked += asked;
-        left
-    }
-
     /// Tries again what waited; with `give_up`, names what will never be known.
     pub fn settle(&mut self, give_up: bool) {
+        self.asking = Duration::ZERO;
         for image in &mut self.images {
             if image.waiting.is_empty() {
                 continue;
@@ -207,13 +200,12 @@ impl Ingest {
                         image.codes.give_up(&mut image.profile, CodeKey::of(frame));
                     }
                 }
-                let mut asked = 0;
-                if let Some(waiting) = place(image, waiting, &mut asked) {
+                if let Some(waiting) = place(image, waiting, &mut self.asking) {
                     image.waiting.push(waiting);
                 }
-                self.received.asked += asked;
             }
         }
+        self.asking = Duration::ZERO;
         self.received.unnamed = self.images.iter().map(|image| image.codes.unnamed).sum();
     }
 
@@ -283,14 +275,16 @@ fn is_empty(image: &Image) -> bool {
 }
 
 /// Counts a sample if all its code objects are known, asking the process for those that are not.
-fn place(image: &mut Image, waiting: Waiting, asked: &mut u64) -> Option<Waiting> {
+fn place(image: &mut Image, waiting: Waiting, asking: &mut Duration) -> Option<Waiting> {
     let Image { state, profile, codes, stacks, .. } = image;
     if let State::Python(python) = state {
-        let mut memory = ProcessMemory::new(python.task);
-        for frame in &waiting.frames {
-            let key = CodeKey::of(frame);
-            if !codes.is_known(&key) && codes.ask(profile, &python.layout, &mut memory, key) {
-                *asked += 1;
+        let mut source = Source::new(python, asking);
+        for key in waiting.frames.iter().map(CodeKey::of) {
+            if source.is_exhausted() {
+                break;
+            }
+            if !codes.is_known(&key) {
+                codes.ask(profile, &mut source, key);
             }
         }
     }
