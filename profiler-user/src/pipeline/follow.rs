@@ -10,7 +10,7 @@ use pyunwind::thread::ThreadWalk;
 
 use super::image::{Image, State};
 use super::ingest::Ingest;
-use super::late::{DORMANT_AFTER, Late, any_key};
+use super::late::{DORMANT_AFTER, LOOKING_AT_ONCE, Late, any_key};
 use crate::bpf::{BpfError, Tables};
 use crate::process::{
     FactsCache, InspectError, Inspection, ProcessMemory, UNKNOWN, identity, inspect, process_name, scan,
@@ -292,7 +292,9 @@ impl Follower {
         let now = Instant::now();
         for index in std::mem::take(&mut self.pending) {
             match ingest.image(index).state {
-                State::Pending { next, .. } if next <= now => self.look(index, ingest, tables),
+                State::Pending { next, .. } if next <= now && now.elapsed() < LOOKING_AT_ONCE => {
+                    self.look(index, ingest, tables);
+                }
                 State::Pending { .. } => self.pending.push(index),
                 State::Python(_) | State::Other => {}
             }

@@ -34,8 +34,10 @@ const HEALTH_PERIOD: Duration = Duration::from_secs(1);
 const BAD_SAMPLES: u64 = 3;
 /// A process that keeps asking for looks gets one in this time.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
-/// Looks per turn of the loop, which other work has to wait for.
+/// Looks per turn of the loop, which other work has to wait for; and no further one after this time: each may take a second
+/// where a process maps big files that nobody has seen.
 const LOOKS_AT_ONCE: usize = 32;
+pub(super) const LOOKING_AT_ONCE: Duration = Duration::from_millis(250);
 /// Files looked at in one reading of the mappings take this long at most; then whole processes are put off instead.
 const FILES_AT_ONCE: Duration = Duration::from_millis(20);
 /// Processes waiting for a look; beyond that all are looked at.
@@ -182,6 +184,9 @@ impl Follower {
         }
         self.rescan(ingest, now);
         for _ in 0..LOOKS_AT_ONCE {
+            if now.elapsed() >= LOOKING_AT_ONCE {
+                break;
+            }
             let Some(pid) = self.late.take_due(now) else { break };
             self.look_late(pid, ingest, tables)?;
         }
