@@ -49,6 +49,16 @@ pub struct ProcessRecord {
     pub main_interpreter: u64,
 }
 
+impl ProcessRecord {
+    /// Whether the record is of this image; one made by the first scan is of whatever has its pid.
+    #[inline(always)]
+    pub const fn is_of(&self, key: &ProcessKey) -> bool {
+        self.key.tgid == key.tgid
+            && (self.key.start_ns == key.start_ns || self.key.start_ns == START_NS_ANY)
+            && (self.key.exec_id == key.exec_id || self.key.exec_id == EXEC_ID_ANY)
+    }
+}
+
 /// Identifies a thread by what its thread state knows: the thread pointer.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
@@ -65,5 +75,30 @@ impl ThreadKey {
     pub const fn foreign(self, start_ns: u64) -> ThreadKey {
         // Microseconds: two threads cannot be made in one, and 32 bits of them last for an hour.
         ThreadKey { started: (start_ns >> 10) as u32 | 1 << 31, ..self }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_record_is_of_one_image_or_of_any_with_its_pid() {
+        let key = |start_ns, tgid, exec_id| ProcessKey { start_ns, tgid, exec_id };
+        let any = key(START_NS_ANY, 7, EXEC_ID_ANY);
+        for (record, image, expected) in [
+            (key(1, 7, 2), key(1, 7, 2), true),
+            (key(1, 7, 2), key(1, 7, 3), false),
+            (key(1, 7, 2), key(2, 7, 2), false),
+            (key(1, 7, 2), key(1, 8, 2), false),
+            (any, key(1, 7, 2), true),
+            (any, key(1, 8, 2), false),
+            (any, any, true),
+            // What nobody has seen but /proc is not known to be the image that the kernel follows.
+            (key(1, 7, 2), any, false),
+        ] {
+            let record = ProcessRecord { key: record, ..ProcessRecord::default() };
+            assert_eq!(record.is_of(&image), expected, "{record:?} {image:?}");
+        }
     }
 }

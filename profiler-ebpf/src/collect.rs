@@ -5,9 +5,7 @@ use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, bpf_ktime_get_ns};
 use core::ffi::c_void;
 use profiler_common::event::{GIL_HELD, GIL_KNOWN, IN_KERNEL, KIND_SAMPLE, NO_COLLECTOR, VERSION};
 use profiler_common::limits::{HINT_AFTER_STEPS, MAX_THREAD_STEPS, MAX_WALK_STEPS, MIN_THREAD_CREATION_NS};
-use profiler_common::process::{
-    EXEC_ID_ANY, FLAG_MANY_THREADS, FLAG_STARTED, PROCESS_DORMANT, PROCESS_PYTHON, START_NS_ANY,
-};
+use profiler_common::process::{FLAG_MANY_THREADS, FLAG_STARTED, PROCESS_DORMANT, PROCESS_PYTHON};
 use profiler_common::{Frame, ProcessKey, ProcessRecord, SampleEvent, Stat, ThreadKey};
 use pyunwind::step::{Progress, Walk};
 use pyunwind::thread::{
@@ -142,9 +140,7 @@ fn unwind(
     thread_start_ns: u64,
     has_memory: bool,
 ) -> Outcome {
-    let same_start = record.key.start_ns == key.start_ns || record.key.start_ns == START_NS_ANY;
-    let same_image = record.key.exec_id == key.exec_id || record.key.exec_id == EXEC_ID_ANY;
-    if !same_start || !same_image {
+    if !record.is_of(key) {
         count(Stat::StaleRecord);
         return Outcome::Unknown;
     }
@@ -173,7 +169,7 @@ fn unwind(
         }
     }
     let mut triggered = None;
-    if let Some(held) = holds_gil(&mut scratch.memory, layout, &thread) {
+    if let Some(held) = holds_gil(&mut scratch.memory, layout, Addr(record.runtime), &thread) {
         scratch.flags = GIL_KNOWN | if held { GIL_HELD } else { 0 };
         if held {
             triggered = collects(&mut scratch.memory, layout, &thread);

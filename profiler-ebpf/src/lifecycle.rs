@@ -57,6 +57,10 @@ pub fn pyprof_fork(ctx: RawTracePointContext) -> i32 {
         tgid: record.key.tgid,
         exec_id: parent.exec_id(&kernel),
     };
+    // The record may still be that of a process which had the pid before.
+    if !record.is_of(&parent_key) {
+        return 0;
+    }
     let key = ProcessKey { start_ns: child.start_ns(&kernel), tgid, exec_id: child.exec_id(&kernel) };
     let copy = ProcessRecord {
         key,

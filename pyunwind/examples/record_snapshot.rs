@@ -47,7 +47,7 @@ fn record(python: &Python) -> Snapshot {
         let thread = find(process, layout, *runtime, *pointer).expect(unreadable).expect("a thread state");
         current(process, layout, *runtime, *pointer).expect(unreadable);
         revisit(process, layout, thread.address, *pointer).expect(unreadable).expect("the same state");
-        holds_gil(process, layout, &thread);
+        holds_gil(process, layout, *runtime, &thread);
         collects(process, layout, &thread);
         let mut stack = Stack::default();
         unwind(process, layout, &thread, &mut stack);

@@ -73,7 +73,7 @@ pub struct Layout {
     pub interpreter_gc_collecting: u32,
     /// `PyInterpreterState.gc.frame` (3.15+): the frame in which the collection was triggered.
     pub interpreter_gc_frame: u32,
-    /// `sizeof` what must be read of a `PyThreadState` to reach every `thread_` field (multiple of 8, at most 512).
+    /// `sizeof` what must be read of a `PyThreadState` to reach every `thread_` field (multiple of 8, below 512).
     pub thread_span: u16,
     pub thread_next: u16,
     pub thread_interp: u16,
@@ -92,7 +92,7 @@ pub struct Layout {
     pub gil_holder: u16,
     /// First byte of a frame that the walk needs (multiple of 8).
     pub frame_start: u16,
-    /// How many bytes from `frame_start` on (multiple of 8, at most 128).
+    /// How many bytes from `frame_start` on (multiple of 8, below 128).
     pub frame_span: u16,
     pub frame_code: u16,
     pub frame_back: u16,

@@ -12,7 +12,7 @@ pub trait Memory {
     /// One aligned word.
     fn word(&mut self, at: Addr) -> Result<u64, Fault>;
 
-    /// Loads `len` bytes (multiple of 8, at most 512) for [`Memory::field`].
+    /// Loads `len` bytes (multiple of 8, below 512) for [`Memory::field`].
     fn load(&mut self, at: Addr, len: u32) -> Result<(), Fault>;
 
     /// The 8 bytes at `offset` from the address last loaded.

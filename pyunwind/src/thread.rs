@@ -26,15 +26,13 @@ pub struct ThreadState {
     pub interpreter: Addr,
     /// The word with `_status` (3.12+).
     pub status: u64,
-    /// Found as the one that holds the GIL.
-    pub current: bool,
 }
 
 /// `sizeof(PyThreadState)` is at most this on the versions with cframes.
 pub(crate) const THREAD_STATE_BYTES: u64 = 512;
 
-/// Interpreters without thread states that [`ThreadWalk::list`] passes in a row: more than a process has.
-const MAX_IDLE_INTERPRETERS: u32 = 4096;
+/// Interpreters that [`ThreadWalk::list`] looks through: more than a process has.
+const MAX_INTERPRETERS: u32 = 4096;
 
 impl ThreadState {
     /// Whether the thread runs Python code. With cframes (3.11, 3.12) it does unless its cframe is the root one, which
@@ -57,6 +55,8 @@ pub struct ThreadWalk {
     best: ThreadState,
     /// A thread may run several interpreters, one inside the other, and only the C stack tells which runs now.
     nested: bool,
+    /// Ends of lists that [`ThreadWalk::list`] has come to.
+    ends: u32,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -96,16 +96,8 @@ fn examine(
     } else {
         Addr(memory.word(frame.offset(u64::from(layout.cframe_current)))?)
     };
-    let state = ThreadState {
-        address,
-        frame,
-        leaf,
-        datastack_top: top,
-        datastack_limit: limit,
-        interpreter,
-        status,
-        current: false,
-    };
+    let state =
+        ThreadState { address, frame, leaf, datastack_top: top, datastack_limit: limit, interpreter, status };
     Ok(Some((state, own)))
 }
 
@@ -127,16 +119,25 @@ pub fn current(
     }
     memory.load(address, u32::from(layout.thread_span))?;
     Ok(match examine(memory, layout, address, thread_pointer)? {
-        Some((state, _)) if state.runs_python(layout) => Some(ThreadState { current: true, ..state }),
+        Some((state, _)) if state.runs_python(layout) => Some(state),
         _ => None,
     })
 }
 
 /// Whether the thread holds the GIL; `None` where the runtime does not tell.
 #[inline(always)]
-pub fn holds_gil(memory: &mut impl Memory, layout: &Layout, state: &ThreadState) -> Option<bool> {
+pub fn holds_gil(
+    memory: &mut impl Memory,
+    layout: &Layout,
+    runtime: Addr,
+    state: &ThreadState,
+) -> Option<bool> {
     match layout.gil {
-        GIL_CURRENT => Some(state.current),
+        // Also of a thread that runs no Python code now, which `current` does not answer with.
+        GIL_CURRENT => {
+            let holder = memory.word(runtime.offset(i64::from(layout.runtime_current) as u64)).ok()?;
+            Some(holder == state.address.0)
+        }
         GIL_STATE => {
             let gil = memory.word(state.interpreter.offset(u64::from(layout.interpreter_gil))).ok()?;
             memory.load(Addr(gil).offset(u64::from(layout.gil_holder)), 16).ok()?;
@@ -229,7 +230,7 @@ impl ThreadWalk {
         let nested = layout.cframe_current != ABSENT
             && layout.thread_status == ABSENT
             && memory.word(interpreter.offset(u64::from(layout.interpreter_next)))? != 0;
-        Ok(Some(ThreadWalk { interpreter, next, best: ThreadState::default(), nested }))
+        Ok(Some(ThreadWalk { interpreter, next, best: ThreadState::default(), nested, ends: 0 }))
     }
 
     /// Whether only a walk to the end tells which of several thread states runs: no hint can.
@@ -290,9 +291,10 @@ impl ThreadWalk {
     /// The next thread state of any thread with its thread pointer, for who walks the whole list.
     pub fn list(&mut self, memory: &mut impl Memory, layout: &Layout) -> Result<Option<(Addr, u64)>, Fault> {
         // Bounded: interpreters without threads may link to each other, and the caller only counts threads.
-        for _ in 0..MAX_IDLE_INTERPRETERS {
+        while self.ends < MAX_INTERPRETERS {
             let address = self.next;
             if address.is_null() {
+                self.ends += 1;
                 // No thread has this pointer, so this only moves on to the next interpreter.
                 match self.step(memory, layout, u64::MAX)? {
                     WalkStep::End => return Ok(None),

@@ -30,7 +30,7 @@ fn sample(memory: &mut Replay<'_>, layout: &Layout, runtime: Addr, pointer: u64)
         Ok(None) => Outcome::ThreadNotFound,
         Ok(Some(thread)) => {
             // As the BPF program asks; what it answers to nonsense is nonsense, but it ends.
-            let _ = (holds_gil(memory, layout, &thread), collects(memory, layout, &thread));
+            let _ = (holds_gil(memory, layout, runtime, &thread), collects(memory, layout, &thread));
             let _ = revisit(memory, layout, thread.address, pointer);
             if thread.runs_python(layout) {
                 unwind(memory, layout, &thread, &mut stack)
@@ -83,7 +83,7 @@ fn a_replay_is_what_the_interpreter_said() {
             assert_eq!(revisit(&mut memory, &layout, thread.address, *pointer), Ok(Some(thread)), "{python}");
             // Every thread waits in read(2) without the GIL, and nothing is being collected.
             let told = layout.gil != GIL_UNKNOWN;
-            assert_eq!(holds_gil(&mut memory, &layout, &thread), told.then_some(false), "{python}");
+            assert_eq!(holds_gil(&mut memory, &layout, *runtime, &thread), told.then_some(false), "{python}");
             assert_eq!(current(&mut memory, &layout, *runtime, *pointer), Ok(None), "{python}");
             assert_eq!(collects(&mut memory, &layout, &thread), None, "{python}");
         }

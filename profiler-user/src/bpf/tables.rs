@@ -57,23 +57,23 @@ impl Tables {
         }
     }
 
-    /// Replaces what is known of a process.
-    pub fn set_process(&mut self, record: ProcessRecord) -> Result<(), BpfError> {
+    /// Says what runs in a process image; `false` if the pid belongs to another one by now, which has its own look before
+    /// it. The kernel checks the key on every tick, so the moment between the look and the write does no harm.
+    pub fn set_process(&mut self, record: ProcessRecord) -> Result<bool, BpfError> {
+        if self.process(record.key.tgid).is_some_and(|current| !current.is_of(&record.key)) {
+            return Ok(false);
+        }
         self.procs
             .insert(record.key.tgid, Plain(record), 0)
-            .map_err(|source| BpfError::Map { name: "PROCS", source })
+            .map_err(|source| BpfError::Map { name: "PROCS", source })?;
+        Ok(true)
     }
 
     /// Forgets a process image, unless the pid already belongs to another one.
     pub fn remove_process(&mut self, key: &profiler_common::ProcessKey) {
-        if let Some(record) = self.process(key.tgid) {
-            use profiler_common::process::{EXEC_ID_ANY, START_NS_ANY};
-            let same = (record.key.start_ns == key.start_ns || record.key.start_ns == START_NS_ANY)
-                && (record.key.exec_id == key.exec_id || record.key.exec_id == EXEC_ID_ANY);
-            if same {
-                // Gone already is as good as removed.
-                let _ = self.procs.remove(&key.tgid);
-            }
+        if self.process(key.tgid).is_some_and(|record| record.is_of(key)) {
+            // Gone already is as good as removed.
+            let _ = self.procs.remove(&key.tgid);
         }
     }
 

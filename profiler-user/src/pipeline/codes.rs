@@ -1,7 +1,9 @@
 //! Code objects of one process image, by address and identity, and the places in them that were sampled.
 
 use std::collections::HashMap;
+use std::time::{Duration, Instant};
 
+use profiler_common::limits::{MAX_LINES_BYTES, MAX_LINES_CHUNKS};
 use profiler_common::{CodeEvent, Frame, LinesEvent, Text};
 use pyunwind::host::code_object::{CodeObject, Parts, RawStr};
 use pyunwind::host::lines::LineTable;
@@ -9,9 +11,12 @@ use pyunwind::layout::ABSENT;
 use pyunwind::step::INDEX_UNKNOWN;
 use pyunwind::{Addr, Layout, code};
 
-use crate::process::ProcessMemory;
+use crate::process::{ProcessMemory, PythonImage};
 use crate::profile::{FunctionId, LocationId, Profile};
 
+/// How long processes may be asked for code objects per batch of records: a megabyte of line table takes milliseconds, and
+/// a target can have any number of those. What is left out waits for the next batch.
+const ASK_AT_ONCE: Duration = Duration::from_millis(50);
 /// Shown for a name that nobody could read.
 pub const UNREADABLE: &str = "<unreadable>";
 
@@ -24,6 +29,36 @@ pub struct CodeKey {
 impl CodeKey {
     pub fn of(frame: &Frame) -> CodeKey {
         CodeKey { code: frame.code, identity: frame.identity }
+    }
+}
+
+/// Where code objects are read that the kernel did not send: the process itself, as long as there is time.
+pub struct Source<'a> {
+    layout: &'a Layout,
+    memory: ProcessMemory,
+    spent: &'a mut Duration,
+}
+
+impl<'a> Source<'a> {
+    /// `spent`: of [`ASK_AT_ONCE`], by all processes.
+    pub fn new(python: &'a PythonImage, spent: &'a mut Duration) -> Source<'a> {
+        Source { layout: &python.layout, memory: ProcessMemory::new(python.task), spent }
+    }
+
+    pub fn is_exhausted(&self) -> bool {
+        *self.spent >= ASK_AT_ONCE
+    }
+
+    fn read(&mut self, key: CodeKey) -> Option<CodeObject> {
+        let Source { layout, memory, .. } = self;
+        let same = |memory: &mut ProcessMemory| {
+            code::check(memory, layout, Addr(key.code), 0).is_ok_and(|check| check.identity == key.identity)
+        };
+        if !same(memory) {
+            return None;
+        }
+        let code = CodeObject::read(memory, layout, Addr(key.code)).ok()?;
+        same(memory).then_some(code)
     }
 }
 
@@ -43,6 +78,8 @@ pub struct Codes {
     pub unnamed: u64,
 }
 
+/// The kernel sends no more of a line table.
+const MOST_LINES_BYTES: u32 = MAX_LINES_CHUNKS * MAX_LINES_BYTES as u32;
 /// Rough cost of an entry beside its line table.
 const ENTRY_BYTES: usize = 160;
 const PLACE_BYTES: usize = 24;
@@ -62,20 +99,19 @@ impl Codes {
     }
 
     /// Takes what the kernel captured; asks the process where that fell short.
-    pub fn capture(
-        &mut self,
-        profile: &mut Profile,
-        layout: &Layout,
-        memory: &mut ProcessMemory,
-        event: &CodeEvent,
-        data: &[u8],
-    ) {
+    pub fn capture(&mut self, profile: &mut Profile, from: &mut Source<'_>, event: &CodeEvent, data: &[u8]) {
         let key = CodeKey { code: event.code, identity: event.identity };
         let whole = is_readable(&event.name) && is_readable(&event.file);
-        let lines_missing = event.lines_total != 0 && event.lines_bytes == 0;
-        if (!whole || lines_missing) && self.ask(profile, layout, memory, key) {
+        let lines_missing =
+            event.lines_total != 0 && event.lines_bytes == 0 || event.lines_total > MOST_LINES_BYTES;
+        if (!whole || lines_missing) && self.ask(profile, from, key) {
             return;
         }
+        if !whole && from.is_exhausted() {
+            // Whose samples need it asks again.
+            return;
+        }
+        let layout = from.layout;
         // The ring's reader has checked that all three parts are there.
         let (name, data) = data.split_at((event.name.bytes as usize).min(data.len()));
         let (file, data) = data.split_at((event.file.bytes as usize).min(data.len()));
@@ -108,24 +144,15 @@ impl Codes {
         }
     }
 
-    /// Reads a code object from the process, if it is still the one that was sampled.
-    pub fn ask(
-        &mut self,
-        profile: &mut Profile,
-        layout: &Layout,
-        memory: &mut ProcessMemory,
-        key: CodeKey,
-    ) -> bool {
-        let same = |memory: &mut ProcessMemory| {
-            code::check(memory, layout, Addr(key.code), 0).is_ok_and(|check| check.identity == key.identity)
-        };
-        if !same(memory) {
+    /// Reads a code object from the process, if it is still the one that was sampled and there is time to.
+    pub fn ask(&mut self, profile: &mut Profile, from: &mut Source<'_>, key: CodeKey) -> bool {
+        if from.is_exhausted() {
             return false;
         }
-        let Ok(code) = CodeObject::read(memory, layout, Addr(key.code)) else { return false };
-        if !same(memory) {
-            return false;
-        }
+        let began = Instant::now();
+        let code = from.read(key);
+        *from.spent += began.elapsed();
+        let Some(code) = code else { return false };
         let total = code.lines.bytes.len();
         self.insert(profile, key, &code, total, true);
         true
@@ -178,3 +205,7 @@ impl Codes {
         self.known.len() * ENTRY_BYTES + self.line_bytes + self.places * PLACE_BYTES
     }
 }
+
+#[cfg(test)]
+#[path = "codes_tests.rs"]
+pub(super) mod tests;

@@ -4,12 +4,12 @@ use std::collections::{HashSet, VecDeque};
 use std::time::{Duration, Instant};
 
 use profiler_common::event::{KIND_EXEC, KIND_EXIT, KIND_FORK};
-use profiler_common::process::{EXEC_ID_ANY, PROCESS_DORMANT, PROCESS_PYTHON};
+use profiler_common::process::{PROCESS_DORMANT, PROCESS_PYTHON};
 use profiler_common::{ProcessEvent, ProcessKey, ProcessRecord};
 
 use super::image::{Image, State};
 use super::ingest::Ingest;
-use super::late::{DORMANT_AFTER, Late, any_key};
+use super::late::{DORMANT_AFTER, LOOKING_AT_ONCE, Late, any_key};
 use crate::bpf::{BpfError, Tables};
 use crate::process::{
     FactsCache, InspectError, Inspection, UNKNOWN, identity, inspect, is_started, process_name, scan,
@@ -113,9 +113,8 @@ impl Follower {
                     flags: 0,
                     main_interpreter: 0,
                 };
-                if key != any_key(pid) {
-                    tables.set_process(record)?;
-                } else if !tables.add_process(record)? {
+                let known = key != any_key(pid);
+                if !(if known { tables.set_process(record)? } else { tables.add_process(record)? }) {
                     return Ok(false);
                 }
                 if state == PROCESS_DORMANT {
@@ -302,11 +301,7 @@ impl Follower {
             flags: 0,
             main_interpreter: 0,
         };
-        match tables.process(key.tgid) {
-            // The kernel checks the key on every tick, so the moment between this look and the write does no harm.
-            Some(current) if current.key != *key && current.key.exec_id != EXEC_ID_ANY => false,
-            _ => tables.set_process(record).is_ok(),
-        }
+        tables.set_process(record).unwrap_or(false)
     }
 
     /// When something is due next.
@@ -323,7 +318,9 @@ impl Follower {
         let now = Instant::now();
         for index in std::mem::take(&mut self.pending) {
             match ingest.image(index).state {
-                State::Pending { next, .. } if next <= now => self.look(index, ingest, tables),
+                State::Pending { next, .. } if next <= now && now.elapsed() < LOOKING_AT_ONCE => {
+                    self.look(index, ingest, tables);
+                }
                 State::Pending { .. } => self.pending.push(index),
                 State::Python(_) | State::Other => {}
             }
@@ -335,10 +332,8 @@ impl Follower {
             self.exited.pop_front();
             tables.remove_process(&key);
         }
-        // Indexes are positions: images may only be forgotten while none is kept here.
-        if self.pending.is_empty() {
-            ingest.forget_finished();
-        }
+        // Not only while nothing is pending: where programs start all the time, something always is.
+        ingest.forget_finished(&mut self.pending);
     }
 }
 

@@ -11,7 +11,7 @@ use super::codes::Codes;
 use super::hints::Wanted;
 use super::thread_names::ThreadNames;
 use crate::process::{Identity, PythonImage};
-use crate::profile::{Context, ExecutableMapping, Labels, ProcessMeta, Profile, StackId};
+use crate::profile::{Context, ExecutableMapping, Labels, ProcessMeta, Profile, StackId, Total};
 
 /// What runs in the image.
 pub enum State {
@@ -132,6 +132,15 @@ impl Image {
             build_id: python.executable.build_id.clone(),
         };
         self.state = State::Python(python);
+    }
+
+    /// Everything that came: also what is not in the profile, for want of memory or of code objects.
+    pub fn all_samples(&self) -> Total {
+        let mut sum = self.profile.total();
+        sum.merge(self.profile.dropped());
+        self.waiting.iter().for_each(|waiting| sum.add(1, waiting.weight_ns));
+        self.held.iter().for_each(|sample| sum.add(1, sample.weight_ns));
+        sum
     }
 
     pub fn python(&self) -> Option<&PythonImage> {

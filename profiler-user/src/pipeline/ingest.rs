@@ -1,16 +1,16 @@
 //! Counts records in the profiles of their process images.
 
 use std::collections::HashMap;
+use std::time::Duration;
 
 use profiler_common::event::{GIL_HELD, GIL_KNOWN, IN_KERNEL, NO_COLLECTOR};
 use profiler_common::{Frame, ProcessKey, SampleEvent};
 use pyunwind::Outcome;
 
-use super::codes::CodeKey;
+use super::codes::{CodeKey, Source};
 use super::image::{Image, State, Waiting};
 use super::thread_names::{name_last_threads, name_threads};
 use crate::bpf::Record;
-use crate::process::ProcessMemory;
 use crate::profile::{Context, Gil, LocationId, Profile, StackId};
 
 /// Samples of one image that may wait for code objects.
@@ -30,8 +30,6 @@ pub struct Received {
     pub outcomes: [u64; Outcome::ALL.len()],
     /// Code objects that nobody could name.
     pub unnamed: u64,
-    /// Code objects read from the process because the kernel could not.
-    pub asked: u64,
     /// Samples of processes that were gone before anybody could look at them.
     pub vanished: u64,
 }
@@ -44,6 +42,10 @@ pub struct Ingest {
     pub received: Received,
     max_memory_bytes: usize,
     full: bool,
+    /// Time spent on asking processes for code objects since the last batch.
+    asking: Duration,
+    /// Whose threads are asked about first in the next turn: about, since images move.
+    next_named: usize,
 }
 
 impl Ingest {
@@ -54,6 +56,8 @@ impl Ingest {
             received: Received::default(),
             max_memory_bytes,
             full: false,
+            asking: Duration::ZERO,
+            next_named: 0,
         }
     }
 
@@ -99,8 +103,7 @@ impl Ingest {
                     && let Image { state: State::Python(python), profile, codes, .. } =
                         &mut self.images[index]
                 {
-                    let mut memory = ProcessMemory::new(python.task);
-                    codes.capture(profile, &python.layout, &mut memory, event, data);
+                    codes.capture(profile, &mut Source::new(python, &mut self.asking), event, data);
                 }
             }
             Record::Lines(event, bytes) => {
@@ -196,8 +199,7 @@ impl Ingest {
             weight_ns: sample.weight_ns,
             stack_hash: sample.stack_hash,
         };
-        if let Some(waiting) = self.received_place(index, waiting) {
-            let image = &mut self.images[index];
+        if let Some(waiting) = place(image, waiting, &mut self.asking) {
             if image.waiting.len() < MAX_WAITING {
                 image.waiting.push(waiting);
             } else {
@@ -206,15 +208,9 @@ impl Ingest {
         }
     }
 
-    fn received_place(&mut self, index: usize, waiting: Waiting) -> Option<Waiting> {
-        let mut asked = 0;
-        let left = place(&mut self.images[index], waiting, &mut asked);
-        self.received.asked += asked;
-        left
-    }
-
     /// Tries again what waited; with `give_up`, names what will never be known.
     pub fn settle(&mut self, give_up: bool) {
+        self.asking = Duration::ZERO;
         for index in 0..self.images.len() {
             if give_up {
                 self.release(index, true);
@@ -229,36 +225,37 @@ impl Ingest {
                         image.codes.give_up(&mut image.profile, CodeKey::of(frame));
                     }
                 }
-                let mut asked = 0;
-                if let Some(waiting) = place(image, waiting, &mut asked) {
+                if let Some(waiting) = place(image, waiting, &mut self.asking) {
                     image.waiting.push(waiting);
                 }
-                self.received.asked += asked;
             }
         }
+        self.asking = Duration::ZERO;
         self.received.unnamed = self.images.iter().map(|image| image.codes.unnamed).sum();
     }
 
     /// Asks processes what they call their threads, where it is time to; with `last`, all that have threads without names.
     pub fn name_threads(&mut self, last: bool) {
-        if last { name_last_threads(&mut self.images) } else { name_threads(&mut self.images) }
+        if last {
+            name_last_threads(&mut self.images);
+        } else {
+            name_threads(&mut self.images, &mut self.next_named);
+        }
     }
 
     /// Forgets the samples of an image that nobody knows any more.
     pub fn vanish(&mut self, index: usize) {
         let image = &self.images[index];
-        self.received.vanished += image.profile.total().samples + image.held.len() as u64;
+        self.received.vanished += image.all_samples().samples;
         self.dismiss(index);
     }
 
     /// Forgets the samples of an image that is not a Python.
     pub fn dismiss(&mut self, index: usize) {
         let image = &mut self.images[index];
-        let total = image.profile.total();
+        let total = image.all_samples();
         self.received.other += total.samples;
         self.received.other_weight_ns += total.weight_ns;
-        self.received.other += image.held.len() as u64;
-        self.received.other_weight_ns += image.held.iter().map(|sample| sample.weight_ns).sum::<u64>();
         let key = image.key;
         *image = Image::new(key);
         image.state = State::Other;
@@ -273,13 +270,24 @@ impl Ingest {
         self.full = held.max(grown_bytes) > self.max_memory_bytes;
     }
 
-    /// Drops images that can never matter again. Indexes change.
-    pub fn forget_finished(&mut self) {
+    /// Drops images that can never matter again. Indexes change: those in `indexes` with them.
+    pub fn forget_finished(&mut self, indexes: &mut Vec<usize>) {
         let keep =
             |image: &Image| !(image.exited && (matches!(image.state, State::Other) || is_empty(image)));
         if self.images.iter().filter(|image| !keep(image)).count() < 64 {
             return;
         }
+        let mut kept = 0;
+        let moved: Vec<Option<usize>> = self
+            .images
+            .iter()
+            .map(|image| {
+                let index = keep(image).then_some(kept);
+                kept += usize::from(index.is_some());
+                index
+            })
+            .collect();
+        *indexes = indexes.iter().filter_map(|index| moved.get(*index).copied().flatten()).collect();
         self.images.retain(keep);
         self.by_pid.clear();
         for (index, image) in self.images.iter().enumerate() {
@@ -296,14 +304,16 @@ fn is_empty(image: &Image) -> bool {
 }
 
 /// Counts a sample if all its code objects are known, asking the process for those that are not.
-fn place(image: &mut Image, waiting: Waiting, asked: &mut u64) -> Option<Waiting> {
+fn place(image: &mut Image, waiting: Waiting, asking: &mut Duration) -> Option<Waiting> {
     let Image { state, profile, codes, stacks, .. } = image;
     if let State::Python(python) = state {
-        let mut memory = ProcessMemory::new(python.task);
-        for frame in &waiting.frames {
-            let key = CodeKey::of(frame);
-            if !codes.is_known(&key) && codes.ask(profile, &python.layout, &mut memory, key) {
-                *asked += 1;
+        let mut source = Source::new(python, asking);
+        for key in waiting.frames.iter().map(CodeKey::of) {
+            if source.is_exhausted() {
+                break;
+            }
+            if !codes.is_known(&key) {
+                codes.ask(profile, &mut source, key);
             }
         }
     }
@@ -369,3 +379,7 @@ fn comm(bytes: &[u8; 16]) -> &str {
         Err(error) => std::str::from_utf8(&bytes[..error.valid_up_to()]).unwrap_or(""),
     }
 }
+
+#[cfg(test)]
+#[path = "ingest_tests.rs"]
+mod tests;

@@ -34,8 +34,10 @@ const HEALTH_PERIOD: Duration = Duration::from_secs(1);
 const BAD_SAMPLES: u64 = 3;
 /// A process that keeps asking for looks gets one in this time.
 const LOOK_AGAIN_AFTER: Duration = Duration::from_millis(500);
-/// Looks per turn of the loop, which other work has to wait for.
+/// Looks per turn of the loop, which other work has to wait for; and no further one after this time: each may take a second
+/// where a process maps big files that nobody has seen.
 const LOOKS_AT_ONCE: usize = 32;
+pub(super) const LOOKING_AT_ONCE: Duration = Duration::from_millis(250);
 /// Files looked at in one reading of the mappings take this long at most; then whole processes are put off instead.
 const FILES_AT_ONCE: Duration = Duration::from_millis(20);
 /// Processes waiting for a look; beyond that all are looked at.
@@ -182,6 +184,9 @@ impl Follower {
         }
         self.rescan(ingest, now);
         for _ in 0..LOOKS_AT_ONCE {
+            if now.elapsed() >= LOOKING_AT_ONCE {
+                break;
+            }
             let Some(pid) = self.late.take_due(now) else { break };
             self.look_late(pid, ingest, tables)?;
         }
@@ -247,11 +252,7 @@ impl Follower {
             flags: 0,
             main_interpreter: 0,
         };
-        let done = match tables.process(key.tgid) {
-            // Another image by now: it has its own look before it.
-            Some(current) if current.key != key && current.key.exec_id != EXEC_ID_ANY => false,
-            _ => tables.set_process(record).is_ok(),
-        };
+        let done = tables.set_process(record).unwrap_or(false);
         if done {
             self.late.sleep(key, python);
         }
@@ -322,8 +323,11 @@ impl Follower {
             Some((_, State::Other)) | None => {}
         }
         let key = self.late.dormant.remove(&pid).map_or(any_key(pid), |dormant| dormant.key);
-        if key == any_key(pid) && tables.process(pid).is_some_and(|it| it.state == PROCESS_DORMANT) {
-            tables.remove_process(&key);
+        // A child of a dormant process has a record with its own key, and is not known here if its fork was lost.
+        if key == any_key(pid)
+            && let Some(record) = tables.process(pid).filter(|record| record.state == PROCESS_DORMANT)
+        {
+            tables.remove_process(&record.key);
         }
         self.scan_one(key, ingest, tables).map(|_| ())
     }
@@ -358,11 +362,8 @@ impl Follower {
             flags: 0,
             main_interpreter: 0,
         };
-        let replaced = |current: &ProcessRecord| {
-            current.key != key && current.key.exec_id != EXEC_ID_ANY && key.exec_id != EXEC_ID_ANY
-        };
-        if !current.as_ref().is_some_and(replaced) && tables.set_process(record).is_ok() {
-            let identity = identity(python.task);
+        let identity = identity(python.task);
+        if tables.set_process(record).unwrap_or(false) {
             ingest.image_mut(index).identify(python, identity);
         }
     }

@@ -16,6 +16,8 @@ const SETTLE: Duration = Duration::from_millis(100);
 const PERIOD: Duration = Duration::from_secs(1);
 /// nor for a bigger share of the time than one in this, however many threads it makes up.
 const SHARE: u32 = 100;
+/// The time for the questions of one turn of the loop, which other work has to wait for.
+const AT_ONCE: Duration = Duration::from_millis(50);
 /// All the time for the last questions, at the end of a capture.
 const LAST: Duration = Duration::from_millis(500);
 /// Bytes per thread that is waiting for a name.
@@ -53,11 +55,24 @@ impl ThreadNames {
     }
 }
 
-/// Asks every process whose time has come.
-pub fn name_threads(images: &mut [Image]) {
+/// Asks the processes whose time has come, as many as there is time for; `first` is the index of the one to begin with, so
+/// that each gets its turn.
+pub fn name_threads(images: &mut [Image], first: &mut usize) {
+    ask_in_turn(images, first, ask);
+}
+
+fn ask_in_turn(images: &mut [Image], first: &mut usize, mut ask: impl FnMut(&mut Image)) {
     let now = Instant::now();
-    for image in images.iter_mut().filter(|image| image.names.is_due(now)) {
-        ask(image);
+    let from = (*first).min(images.len());
+    for index in (from..images.len()).chain(0..from) {
+        if !images[index].names.is_due(now) {
+            continue;
+        }
+        ask(&mut images[index]);
+        if now.elapsed() >= AT_ONCE {
+            *first = index + 1;
+            return;
+        }
     }
 }
 
@@ -105,6 +120,8 @@ fn give(
 
 #[cfg(test)]
 mod tests {
+    use profiler_common::ProcessKey;
+
     use super::*;
     use crate::profile::ProcessMeta;
 
@@ -126,5 +143,25 @@ mod tests {
         // Whoever has a name keeps it, whatever has its pointer later.
         give(&mut profile, &mut names, [(0x100, "later".to_owned())].into_iter(), |_| true);
         assert_eq!(profile.threads()[1].python_name, "b");
+    }
+
+    #[test]
+    fn slow_processes_are_asked_one_per_turn_and_each_in_its_turn() {
+        let image = |tgid| {
+            let mut image = Image::new(ProcessKey { tgid, ..ProcessKey::default() });
+            // The second has nobody to ask about.
+            image.names.due = (tgid != 1).then(Instant::now);
+            image
+        };
+        let mut images: Vec<Image> = (0..4).map(image).collect();
+        let (mut asked, mut first) = (Vec::new(), 0);
+        for turn in 1..=5 {
+            ask_in_turn(&mut images, &mut first, |image| {
+                std::thread::sleep(AT_ONCE);
+                asked.push(image.key.tgid);
+            });
+            assert_eq!(asked.len(), turn);
+        }
+        assert_eq!(asked, [0, 2, 3, 0, 2]);
     }
 }

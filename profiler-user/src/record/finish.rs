@@ -198,8 +198,8 @@ fn not_python(ingest: &Ingest) -> (u64, u64) {
     let unknown = ingest.images().iter().filter(|image| image.python().is_none());
     let first = (ingest.received.other, ingest.received.other_weight_ns);
     unknown.fold(first, |(samples, ns), image| {
-        let (total, dropped) = (image.profile.total(), image.profile.dropped());
-        (samples + total.samples + dropped.samples, ns + total.weight_ns + dropped.weight_ns)
+        let all = image.all_samples();
+        (samples + all.samples, ns + all.weight_ns)
     })
 }
 

@@ -22,8 +22,8 @@ const COOKIE: &[u8; 8] = b"xdebugpy";
 const POINTER: u64 = 8;
 
 // What the readers of a `Layout` have room for; see the documentation of its fields.
-const MAX_THREAD_SPAN: u64 = 512;
-const MAX_FRAME_SPAN: u64 = 128;
+const MAX_THREAD_SPAN: u64 = 504;
+const MAX_FRAME_SPAN: u64 = 120;
 const MAX_CODE_SPAN: u64 = 256;
 /// Real ones are 200-400 KB; the cap only keeps sums of offsets far away from wrapping.
 const MAX_STATE_BYTES: u64 = 1 << 24;

@@ -342,18 +342,20 @@ fn a_version_that_nobody_has_seen_is_tried_and_marked() {
 
 #[test]
 fn spans_that_the_readers_have_no_room_for_are_refused() {
-    let mut words = WORDS_3_13_0;
-    (words[19], words[24]) = (4096, 512);
-    let table: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    assert_eq!(parse(&table), Err(SpanTooLong { structure: "thread_state", bytes: 520 }));
-    let mut words = WORDS_3_13_0;
-    (words[28], words[31]) = (4096, 256);
-    let table: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    assert_eq!(parse(&table), Err(SpanTooLong { structure: "interpreter_frame", bytes: 264 }));
-    let mut words = WORDS_3_13_0;
-    (words[34], words[38]) = (4096, 1024);
-    let table: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
-    assert_eq!(parse(&table), Err(SpanTooLong { structure: "code_object", bytes: 968 }));
+    // (size of the structure, the field moved, where to, which structure, its span): the last that fits, and the next.
+    for ((size, field), offset, structure, bytes) in [
+        ((19, 24), 496, "thread_state", None),
+        ((19, 24), 504, "thread_state", Some(512)),
+        ((28, 31), 112, "interpreter_frame", None),
+        ((28, 31), 120, "interpreter_frame", Some(128)),
+        ((34, 38), 1024, "code_object", Some(968)),
+    ] {
+        let mut words = WORDS_3_13_0;
+        (words[size], words[field]) = (4096, offset);
+        let table: Vec<u8> = words.iter().flat_map(|word| word.to_le_bytes()).collect();
+        let refused = bytes.map(|bytes| SpanTooLong { structure, bytes });
+        assert_eq!(parse(&table).err(), refused, "{structure}: {offset}");
+    }
 }
 
 #[test]
@@ -389,7 +391,7 @@ fn random_bytes_never_panic_and_never_give_a_layout_that_leads_outside() {
         let _ = version(bytes);
         if let Ok(layout) = parse(bytes) {
             accepted += 1;
-            assert!(layout.thread_span <= 512 && layout.frame_span <= 128 && layout.code_span <= 256);
+            assert!(layout.thread_span < 512 && layout.frame_span < 128 && layout.code_span <= 256);
             assert!(layout.thread_thread_id + 8 <= layout.thread_span);
             assert!(layout.thread_datastack_top + 16 <= layout.thread_span);
             assert!(layout.frame_owner < layout.frame_start + layout.frame_span);
