@@ -87,16 +87,24 @@ fn verify(capture: &Capture, ran: &Ran) {
     }
     let profile = capture.profile_of(capture.processes(*pid).last().expect("one"));
     let named = |name: &str| {
-        profile.samples.iter().any(|sample| sample.labels.get("thread_name").is_some_and(|it| it == name))
+        profile.samples.iter().any(|sample| {
+            let labels = ["thread_name", "os_thread_name"].map(|key| sample.labels.get(key));
+            labels.iter().any(|it| it.is_some_and(|it| it == name))
+        })
     };
     assert!(named("beside"), "{who}");
+}
+
+/// Those that run below another root: newer ones come from another suite, with a loader that is named by its path here.
+fn movable() -> Vec<Python> {
+    pythons().into_iter().filter(|python| python.minor < 14).collect()
 }
 
 /// `unshare` may be forbidden to those who are not root by the host; root is never refused.
 #[test]
 fn targets_in_namespaces_of_their_own() {
     let app = app();
-    let pythons = pythons();
+    let pythons = movable();
     let rows = [("rootful", ROOTFUL), ("rootless", ROOTLESS)];
     let start = |python: &Python, namespaces| Container::start(python, namespaces, app.path(), "inside.py");
     // From before the capture, and during it.

@@ -51,7 +51,10 @@ fn said(target: &mut Target, word: &str) -> u64 {
 fn time(profile: &Profile, thread: &str, function: &str) -> (u64, u64) {
     let mut sums = (0, 0);
     for sample in &profile.samples {
-        if sample.labels.get("thread_name").is_some_and(|name| name == thread) {
+        if [sample.labels.get("thread_name"), sample.labels.get("os_thread_name")]
+            .iter()
+            .any(|name| name.is_some_and(|name| name == thread))
+        {
             sums.0 += sample.ns;
             if sample.frames.iter().any(|frame| frame.name == function) {
                 sums.1 += sample.ns;
