@@ -97,15 +97,21 @@ pub fn traces(file: &Path) -> HashMap<Stack, u64> {
         let (mut frames, mut labels, mut ns) = (Vec::new(), Vec::new(), None);
         for line in trace {
             // Values stand in 10 columns or as many as they need, three blanks before the frame.
-            let value =
-                line.trim_start().split_once("ns   ").filter(|(value, _)| value.parse::<u64>().is_ok());
+            // Zero has no unit: a tick may come when its thread has hardly begun.
+            let value = line.trim_start().split_once("   ").and_then(|(value, frame)| {
+                let number = if value == "0" { value } else { value.strip_suffix("ns")? };
+                Some((number.parse::<u64>().ok()?, frame))
+            });
             match (ns, value) {
                 (None, Some((value, frame))) => {
-                    ns = value.parse::<u64>().ok();
+                    ns = Some(value);
                     frames.push(frame.to_owned());
                 }
                 (None, None) => {
-                    let (key, value) = line.trim_start().split_once(":  ").expect("a label");
+                    let (key, value) = line
+                        .trim_start()
+                        .split_once(":  ")
+                        .unwrap_or_else(|| panic!("no label: {line:?} in {trace:?}"));
                     labels.push(format!("{key}:[{value}]"));
                 }
                 (Some(_), _) => frames.push(line.trim_start().to_owned()),
