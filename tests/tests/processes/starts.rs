@@ -3,7 +3,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 
-use pyprof_tests::Scratch;
+use pyprof_tests::{Python, Scratch, pythons};
 
 use super::{BURN, Image, check, python_command, run, script};
 
@@ -79,14 +79,19 @@ fn a_shell_script_that_execs_python() {
 #[test]
 fn a_script_with_an_interpreter_line() {
     let scratch = Scratch::new("shebang");
+    let path = |python: &Python| scratch.path().join(format!("tool-{}-{}", python.minor, python.is_static));
+    // Before any of them runs: a file that is open for writing in a child that another thread starts is busy.
+    for python in pythons() {
+        let path = path(&python);
+        let source = format!("#!/usr/bin/env {}\n{BURN}\nsay('work', rest())\n", python.path.display());
+        std::fs::write(&path, source).expect("the script");
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("our own file");
+    }
     check(
         "#!",
         |_| None,
         |python, _| {
-            let path = scratch.path().join(format!("tool-{}-{}", python.minor, python.is_static));
-            let source = format!("#!/usr/bin/env {}\n{BURN}\nsay('work', rest())\n", python.path.display());
-            std::fs::write(&path, source).expect("the script");
-            std::fs::set_permissions(&path, PermissionsExt::from_mode(0o755)).expect("our own file");
+            let path = path(python);
             let (_, said, cpu_ns) = run(Command::new(&path), None);
             let name: &str = path.file_name().and_then(|name| name.to_str()).expect("a plain name");
             vec![Image { cpu_ns: Some(cpu_ns), ..said.image("work", name.to_owned().leak(), python) }]
