@@ -4,8 +4,23 @@ use std::io::{BufRead, BufReader, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::time::{Duration, Instant};
 
 use crate::{Python, Scratch};
+
+/// Within this every host gives a few seconds of CPU time.
+const DEADLINE: Duration = Duration::from_secs(120);
+
+/// Spends all its time in `spin`.
+pub const SPIN: &str = "
+def spin():
+    while True:
+        for _ in range(2000):
+            pass
+
+print('ready', flush=True)
+spin()
+";
 
 pub struct Target {
     child: Child,
@@ -95,6 +110,15 @@ impl Target {
             sum += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
         }
         sum
+    }
+
+    /// Waits until the target has used this much CPU time more, however long the host takes to give it.
+    pub fn wait_for_cpu(&self, time: Duration) {
+        let (begun, goal_ns) = (Instant::now(), self.schedstat_ns() + time.as_nanos() as u64);
+        while self.schedstat_ns() < goal_ns {
+            assert!(begun.elapsed() < DEADLINE, "the host gave no {time:?} of CPU time within {DEADLINE:?}");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

@@ -128,7 +128,6 @@ fn check(python: &Python, profile: &Profile, log: &[(String, u64)]) {
         &impossible[..impossible.len().min(3)]
     );
     assert!(twice >= 300, "{python}: only {twice} re-used addresses were sampled under two names");
-    assert!(on_churn * 2 > all, "{python}: {on_churn} of {all} samples on churned functions");
     assert!(unnamed * 100 <= all, "{python}: {unnamed} of {all} samples have an unnamed frame");
 }
 

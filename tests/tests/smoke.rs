@@ -1,5 +1,7 @@
 //! The main job in its smallest form, on every interpreter: one process, one profile, the functions that ran.
 
+use std::time::Duration;
+
 use pyprof_tests::{Target, capture, pythons};
 
 const SOURCE: &str = r#"
@@ -22,7 +24,9 @@ fn every_interpreter_is_found_and_unwound() {
     for python in pythons() {
         let target = Target::start(&python, "smoke.py", SOURCE, &[]);
         let pid = target.pid();
-        let capture = capture::run(&["-d", "2", "-F", "499", "-p", &pid.to_string()]);
+        let recording = capture::start(&["-F", "499", "-p", &pid.to_string()]);
+        target.wait_for_cpu(Duration::from_secs(1));
+        let capture = recording.stop();
         assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
         let process = capture.process(pid);
         assert_eq!(process["python_version"], python.version, "{python}");

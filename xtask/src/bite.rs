@@ -92,7 +92,7 @@ impl Bench {
     }
 
     fn try_test(&self, bug: &Bug) -> Result<Option<String>> {
-        if let Proof::Live { .. } = bug.proof {
+        if let Proof::Live { .. } | Proof::Measured { .. } = bug.proof {
             let mut build = self.cargo();
             build.args(["build", "--release", "--quiet", "--package", "profiler-user"]);
             output(&mut build).with_context(|| format!("{}: the spoilt product does not build", bug.name))?;
@@ -105,6 +105,9 @@ impl Bench {
             }
             Proof::Live { test: name, filter } => {
                 test.args(["--package", "pyprof-tests", "--test", name, filter, "--", "--test-threads=1"])
+            }
+            Proof::Measured { test: name, filter } => {
+                test.args(["--package", "pyprof-tests", "--bench", name, filter, "--", "--test-threads=1"])
             }
         };
         let done = test.output().with_context(|| format!("failed to start {}", display(&test)))?;

@@ -6,6 +6,7 @@ mod cross;
 mod dist;
 mod interpreters;
 mod matrix;
+mod measure;
 mod run;
 mod setup;
 mod test;
@@ -24,8 +25,10 @@ enum Xtask {
     Setup,
     /// Build pyprof-bpf and run it, through sudo where that is needed.
     Run(run::Options),
-    /// Run every test, the ones under real BPF included.
+    /// Run the tests that decide: exact claims, without root and under real BPF.
     Test(test::Options),
+    /// Run what measures (times, shares, memory), and say what is out of bounds.
+    Measure(measure::Options),
     /// Fetch or build the interpreters that the machine lacks into a cache, and say how to run them.
     Interpreters(interpreters::Options),
     /// Check every interpreter that there is to have, under real BPF; `--write` puts the table into docs/support.md.
@@ -47,6 +50,7 @@ fn main() -> ExitCode {
         Xtask::Setup => setup::command(),
         Xtask::Run(options) => run::command(options),
         Xtask::Test(options) => test::command(options),
+        Xtask::Measure(options) => measure::command(options),
         Xtask::Interpreters(options) => interpreters::command(options),
         Xtask::Matrix(options) => matrix::command(options),
         Xtask::Bench(options) => bench::command(options),

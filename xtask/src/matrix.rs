@@ -28,7 +28,7 @@ pub(crate) struct Options {
     lock: Option<PathBuf>,
 }
 
-/// What the test is told, and where it leaves its table: tests/tests/matrix.
+/// What the test is told, and where it leaves its table: tests/benches/matrix.
 const LIST: &str = "PYPROF_MATRIX";
 const TABLE: &str = "PYPROF_MATRIX_TABLE";
 const LOCK: &str = "PYPROF_LOCK";
@@ -74,7 +74,7 @@ pub(crate) fn command(options: Options) -> Result<()> {
     // That of an earlier run is none of this one.
     let _ = fs::remove_file(&table);
     let mut tests = end_to_end(&workspace);
-    tests.args(["--test", "matrix", "--", "--nocapture", "--test-threads=1"]).env(TABLE, &table);
+    tests.args(["--bench", "matrix", "--", "--nocapture", "--test-threads=1"]).env(TABLE, &table);
     tests.envs(lock.map(|file| (LOCK, file)));
     hand_over(&mut tests, &workspace, &entries)?;
     let passed = run(&mut tests);

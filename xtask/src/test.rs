@@ -1,14 +1,15 @@
-//! `cargo xtask test`: everything that shows that the product is right, the tests under real BPF included.
+//! `cargo xtask test`: the gate. Exact claims, which no state of the host makes wrong, the tests under real BPF included; what
+//! is decided by quantities is `cargo xtask measure`.
 
 mod interpreters;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
 
-use crate::matrix;
 use crate::setup::{apt_install, setup};
 use crate::util::{Workspace, is_root, run, which};
 pub(crate) use interpreters::{find as find_interpreters, of_this_machine};
@@ -26,6 +27,32 @@ const END_TO_END: &str = "pyprof-tests";
 
 pub(crate) fn command(options: Options) -> Result<()> {
     let Options { filter } = options;
+    let prepared = prepare()?;
+    let started = Instant::now();
+
+    let filter = filter.as_slice();
+    let mut host = prepared.workspace.cargo();
+    host.args(["test", "--no-fail-fast"])
+        .args(HOST_CRATES.iter().flat_map(|name| ["--package", name]))
+        .args(filter);
+    prepared.environment(&mut host);
+    run(&mut host).context("host tests failed")?;
+
+    let mut live = prepared.end_to_end();
+    live.arg("--no-fail-fast").args(filter).args(["--", "--test-threads=1"]);
+    run(&mut live).context("end-to-end tests failed")?;
+
+    println!("xtask test: ok ({} s after the build)", started.elapsed().as_secs());
+    Ok(())
+}
+
+/// All that the tests need, with the product built.
+pub(crate) struct Prepared {
+    pub(crate) workspace: Workspace,
+    pythons: OsString,
+}
+
+pub(crate) fn prepare() -> Result<Prepared> {
     let workspace = Workspace::find()?;
     setup(&workspace)?;
     // The end-to-end tests read our profiles with `go tool pprof`.
@@ -33,32 +60,28 @@ pub(crate) fn command(options: Options) -> Result<()> {
         apt_install(&["golang-go"]).context("the tests need `go tool pprof`")?;
     }
     let interpreters = interpreters::find()?;
-    let joined = std::env::join_paths(&interpreters).context("an interpreter's path contains a colon")?;
-
+    let pythons = std::env::join_paths(&interpreters).context("an interpreter's path contains a colon")?;
     run(workspace.cargo().args(["build", "--release", "--quiet", "--package", "profiler-user"]))?;
-    let started = Instant::now();
+    Ok(Prepared { workspace, pythons })
+}
 
-    let filter = filter.as_slice();
-    let mut host = workspace.cargo();
-    host.args(["test", "--no-fail-fast"])
-        .args(HOST_CRATES.iter().flat_map(|name| ["--package", name]))
-        .args(filter);
-    environment(&mut host, &workspace, &joined);
-    run(&mut host).context("host tests failed")?;
+impl Prepared {
+    pub(crate) fn end_to_end(&self) -> Command {
+        let mut live = end_to_end(&self.workspace);
+        self.environment(&mut live);
+        live
+    }
 
-    let mut live = end_to_end(&workspace);
-    environment(&mut live, &workspace, &joined);
-    live.arg("--no-fail-fast").args(filter).args(["--", "--test-threads=1"]);
-    matrix::hand_over(&mut live, &workspace, &matrix::of_every_test()?)?;
-    run(&mut live).context("end-to-end tests failed")?;
-
-    println!("xtask test: ok ({} s after the build)", started.elapsed().as_secs());
-    Ok(())
+    /// What the tests have to know about this run.
+    fn environment(&self, cargo: &mut Command) {
+        cargo.env(BINARY, binary(&self.workspace));
+        cargo.env("PYPROF_PYTHONS", &self.pythons);
+    }
 }
 
 /// The tests under real BPF. Release, since the readers work through millions of samples; to be run by one thread, since
 /// the tests load two cores by themselves and count on their share of the machine.
-pub(crate) fn end_to_end(workspace: &Workspace) -> std::process::Command {
+pub(crate) fn end_to_end(workspace: &Workspace) -> Command {
     let mut live = workspace.cargo();
     live.args(["test", "--release", "--package", END_TO_END]);
     live.env(BINARY, binary(workspace));
@@ -66,12 +89,6 @@ pub(crate) fn end_to_end(workspace: &Workspace) -> std::process::Command {
         live.env(runner_key(), "sudo -E");
     }
     live
-}
-
-/// What the tests have to know about this run.
-fn environment(cargo: &mut std::process::Command, workspace: &Workspace, pythons: &OsString) {
-    cargo.env(BINARY, binary(workspace));
-    cargo.env("PYPROF_PYTHONS", pythons);
 }
 
 fn binary(workspace: &Workspace) -> PathBuf {

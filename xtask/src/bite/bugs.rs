@@ -8,12 +8,14 @@ pub(super) enum Proof {
     Host { package: &'static str, test: &'static str, filter: &'static str },
     /// On real interpreters, under real BPF.
     Live { test: &'static str, filter: &'static str },
+    /// The same, by a measurement.
+    Measured { test: &'static str, filter: &'static str },
 }
 
 impl Proof {
     pub(super) fn test(&self) -> &'static str {
         match self {
-            Proof::Host { test, .. } | Proof::Live { test, .. } => test,
+            Proof::Host { test, .. } | Proof::Live { test, .. } | Proof::Measured { test, .. } => test,
         }
     }
 }
@@ -22,7 +24,7 @@ impl fmt::Display for Proof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Proof::Host { package, test, filter } => write!(f, "{package} {test} {filter}"),
-            Proof::Live { test, filter } => write!(f, "{test} {filter}"),
+            Proof::Live { test, filter } | Proof::Measured { test, filter } => write!(f, "{test} {filter}"),
         }
     }
 }
@@ -41,6 +43,10 @@ const fn host(test: &'static str) -> Proof {
 
 const fn live(test: &'static str) -> Proof {
     Proof::Live { test, filter: "" }
+}
+
+const fn measured(test: &'static str) -> Proof {
+    Proof::Measured { test, filter: "" }
 }
 
 pub(super) const BUGS: [Bug; 14] = [
@@ -77,7 +83,7 @@ pub(super) const BUGS: [Bug; 14] = [
         file: "profiler-user/src/pipeline/ingest.rs",
         from: "        let waiting = Waiting {\n            tid: sample.tid,",
         to: "        let empty = image.profile.stack(&[]);\n        if image.stacks.insert((sample.stack_hash, outcome as u8), empty).is_none() {\n            return new;\n        }\n        let waiting = Waiting {\n            tid: sample.tid,",
-        proof: live("adds_up"),
+        proof: measured("adds_up"),
     },
     Bug {
         name: "names are asked of the process, later",
@@ -91,7 +97,7 @@ pub(super) const BUGS: [Bug; 14] = [
         file: "profiler-common/src/tick.rs",
         from: "            self.weight_ns = if used_ns > 0 { used_ns as u64 } else { 0 };",
         to: "            self.weight_ns = if used_ns > 0 { period_ns } else { 0 };",
-        proof: live("adds_up"),
+        proof: measured("adds_up"),
     },
     Bug {
         name: "a cframe is trusted before it is filled",
@@ -112,14 +118,14 @@ pub(super) const BUGS: [Bug; 14] = [
         file: "profiler-user/src/pipeline/image.rs",
         from: "        let same_exec = self.key.exec_id == key.exec_id || self.key.exec_id == EXEC_ID_ANY;",
         to: "        let same_exec = self.key.exec_id != 0 || self.key.exec_id == EXEC_ID_ANY;",
-        proof: live("processes"),
+        proof: measured("processes"),
     },
     Bug {
         name: "threads that share an id are merged",
         file: "profiler-user/src/profile/threads.rs",
         from: "        let (id, new) = self.ids.intern((process, tid, start_ns));",
         to: "        let (id, new) = self.ids.intern((process, tid, start_ns.min(1)));",
-        proof: live("threads"),
+        proof: measured("threads"),
     },
     Bug {
         name: "Latin-1 is read as if it were ASCII",
@@ -133,13 +139,13 @@ pub(super) const BUGS: [Bug; 14] = [
         file: "pyunwind/src/step.rs",
         from: " & !u64::from(layout.frame_code_tag));",
         to: ");",
-        proof: live("matrix"),
+        proof: measured("matrix"),
     },
     Bug {
         name: "the GIL is held by whom it was given last",
         file: "pyunwind/src/thread.rs",
         from: " && memory.field(8) as u32 == 1)",
         to: ")",
-        proof: live("matrix"),
+        proof: measured("matrix"),
     },
 ];

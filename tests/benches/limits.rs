@@ -3,9 +3,8 @@
 use std::time::Duration;
 
 use pyprof_tests::pythons::python;
+use pyprof_tests::target::SPIN;
 use pyprof_tests::{Recording, Target, capture, pythons};
-
-use super::spinner;
 
 /// CPU time that the scheduler charged the targets between two moments, while the capture ran.
 fn charged(targets: &[Target]) -> u64 {
@@ -14,7 +13,7 @@ fn charged(targets: &[Target]) -> u64 {
 
 #[test]
 fn too_much_cpu_lowers_the_frequency_and_the_weights_still_add_up() {
-    let targets = [spinner("one.py"), spinner("two.py")];
+    let targets = ["one.py", "two.py"].map(|name| Target::start(&python(11), name, SPIN, &[]));
     let recording = capture::start(&["-F", "10000", "--max-cpu", "0.5"]);
     let before_ns = charged(&targets);
     std::thread::sleep(Duration::from_secs(6));
@@ -83,7 +82,7 @@ fn under_limit(target: &Target, limit: &str) -> (u64, u64, u64) {
 
 #[test]
 fn memory_is_bounded_and_drops_are_counted() {
-    for source in [include_str!("../../targets/deep.py"), include_str!("../../targets/churn_names.py")] {
+    for source in [include_str!("../targets/deep.py"), include_str!("../targets/churn_names.py")] {
         let target = Target::start(&python(12), "endless.py", source, &[]);
         let (used, samples, dropped) = under_limit(&target, "48");
         assert!(used <= 48 && dropped > 0 && samples > 0, "{used} MB, {samples} samples, {dropped} dropped");
@@ -96,7 +95,7 @@ fn memory_is_bounded_and_drops_are_counted() {
 #[test]
 fn a_roomy_limit_drops_nothing() {
     for python in pythons().into_iter().filter(|python| python.minor % 2 == 0) {
-        let source = include_str!("../../targets/deep.py");
+        let source = include_str!("../targets/deep.py");
         let target = Target::start(&python, "endless.py", source, &[]);
         let pid = target.pid().to_string();
         let capture = capture::run(&["-d", "1", "-F", "999", "--max-cpu", "800", "-p", &pid]);
