@@ -7,6 +7,17 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use crate::{Python, Scratch};
 
+/// All its time is spent in `spin`, once it has said that it is ready.
+pub const SPIN: &str = "
+def spin():
+    while True:
+        for _ in range(2000):
+            pass
+
+print('ready', flush=True)
+spin()
+";
+
 pub struct Target {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -69,6 +80,11 @@ impl Target {
         line
     }
 
+    /// From now on its first thread, and all that this makes, runs on this CPU only.
+    pub fn pin(&self, cpu: usize) {
+        pin(self.pid(), cpu);
+    }
+
     /// Sends a line to the target's standard input.
     pub fn tell(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("standard input is open");
@@ -85,6 +101,11 @@ impl Target {
         rest
     }
 
+    /// Waits for the target to end in whatever way.
+    pub fn ended(&mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("the target is ours")
+    }
+
     /// CPU time that the scheduler charged to all living threads of the process, ns (`/proc/PID/task/TID/schedstat`,
     /// first field; `kernel/sched/core.c`, `sum_exec_runtime`).
     pub fn schedstat_ns(&self) -> u64 {
@@ -96,6 +117,17 @@ impl Target {
         }
         sum
     }
+}
+
+/// Has a thread, and all that it makes from now on, run on this CPU only.
+pub fn pin(tid: u32, cpu: usize) {
+    // SAFETY: `cpu_set_t` is plain bits.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is ours, and the macro checks its size.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: a valid set of the size that is stated.
+    let done = unsafe { libc::sched_setaffinity(tid as i32, size_of_val(&set), &set) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }
 
 impl Drop for Target {

@@ -1,9 +1,11 @@
 //! Lines of live frames: what callers show is what the interpreter says of them, and lines weigh what they cost.
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Mutex;
 use std::thread::sleep;
 use std::time::Duration;
 
+use pyprof_tests::pythons::two_at_a_time;
 use pyprof_tests::{Frame, Target, capture, pythons};
 
 /// A caller: name, file, first line, line.
@@ -30,9 +32,10 @@ fn reported(line: &str) -> (HashSet<Vec<Caller>>, HashSet<Vec<Caller>>) {
 
 #[test]
 fn every_caller_stands_at_the_line_that_the_interpreter_says() {
-    let mut wrong = Vec::new();
-    for python in pythons() {
-        let mut target = Target::spawn(&python, "spans.py", include_str!("../targets/spans.py"), &[]);
+    let all_wrong = Mutex::new(Vec::new());
+    two_at_a_time(|python| {
+        let mut wrong = Vec::new();
+        let mut target = Target::spawn(python, "spans.py", include_str!("../targets/spans.py"), &[]);
         let (all, burning) = reported(&target.line());
         let pid = target.pid().to_string();
         let recording = capture::start(&["-F", "4999", "--max-cpu", "100", "-p", &pid]);
@@ -66,7 +69,9 @@ fn every_caller_stands_at_the_line_that_the_interpreter_says() {
         // them with a probability of 1e-17.
         assert!(checked >= 3000, "{python}: {checked} samples");
         wrong.extend(burning.difference(&seen).map(|path| format!("{python}: never seen: {path:?}")));
-    }
+        all_wrong.lock().expect("no panic").extend(wrong);
+    });
+    let wrong = all_wrong.into_inner().expect("no panic");
     wrong.iter().for_each(|line| println!("{line}"));
     assert!(wrong.is_empty(), "{} findings, listed above", wrong.len());
 }

@@ -1,6 +1,6 @@
 //! What the profiler may cost: CPU, by lowering the frequency; memory, by dropping samples. Both are said.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use pyprof_tests::pythons::python;
 use pyprof_tests::{Recording, Target, capture, pythons};
@@ -38,7 +38,7 @@ fn too_much_cpu_lowers_the_frequency_and_the_weights_still_add_up() {
     let charged_ns = after_ns - before_ns;
     eprintln!("  {frequencies:?} Hz: {seen_ns} ns of {charged_ns} ns");
     assert!(
-        seen_ns.abs_diff(charged_ns) * 20 <= charged_ns,
+        seen_ns * 20 >= charged_ns * 19 && seen_ns * 20 <= charged_ns * 21 + capture.stolen_ns * 20,
         "{seen_ns} ns of {charged_ns} ns: {}",
         capture.stderr
     );
@@ -51,12 +51,13 @@ fn resident(recording: &Recording) -> u64 {
     line.split_whitespace().next().and_then(|kb| kb.parse::<u64>().ok()).expect("a number") / 1024
 }
 
-/// Samples for some seconds under a limit: the most it had in use, and (samples, dropped).
+/// Samples some seconds of CPU time, as long as that takes, under a limit: the most it had in use, and (samples, dropped).
 fn under_limit(target: &Target, limit: &str) -> (u64, u64, u64) {
     let pid = target.pid().to_string();
     let recording = capture::start(&["-F", "3000", "--max-cpu", "800", "--max-memory", limit, "-p", &pid]);
     let mut most = 0;
-    for _ in 0..35 {
+    let (enough_ns, started) = (target.schedstat_ns() + 3_300_000_000, Instant::now());
+    while target.schedstat_ns() < enough_ns && started.elapsed() < Duration::from_secs(30) {
         std::thread::sleep(Duration::from_millis(100));
         most = most.max(resident(&recording));
     }

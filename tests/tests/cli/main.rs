@@ -4,6 +4,7 @@
 mod exits;
 mod files;
 mod limits;
+mod outputs;
 mod privacy;
 mod terminal;
 
@@ -11,6 +12,7 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+use pyprof_tests::target::SPIN;
 use pyprof_tests::{Python, Scratch, Target, capture, pythons};
 
 /// What a run of the binary left behind.
@@ -64,17 +66,6 @@ fn fits(pattern: &str, text: &str) -> bool {
         Some(c) => text.strip_prefix(c).is_some_and(|text| fits(rest.as_str(), text)),
     }
 }
-
-/// A process that spends all its time in `spin`.
-const SPIN: &str = "
-def spin():
-    while True:
-        for _ in range(2000):
-            pass
-
-print('ready', flush=True)
-spin()
-";
 
 fn spinner(name: &str) -> Target {
     Target::start(&any_python(), name, SPIN, &[])
