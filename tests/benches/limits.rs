@@ -1,10 +1,37 @@
-//! What the profiler may cost: CPU, by lowering the frequency; memory, by dropping samples. Both are said.
+//! What the profiler may cost: CPU, by lowering the frequency; memory, by dropping samples. Both are said. And what two
+//! captures at once cost each other.
 
-use std::time::Duration;
+use std::process::Command;
+use std::time::{Duration, Instant};
 
 use pyprof_tests::pythons::python;
 use pyprof_tests::target::SPIN;
-use pyprof_tests::{Recording, Target, capture, pythons};
+use pyprof_tests::{Profile, Recording, Scratch, Target, capture, pythons};
+
+/// The bounds that the test of the same name in the gate leaves out.
+#[test]
+fn two_captures_at_once_do_not_disturb_each_other() {
+    let target = Target::start(&python(11), "spin.py", SPIN, &[]);
+    let pid = target.pid().to_string();
+    let directory = Scratch::new("two");
+    let recording = capture::start(&["-F", "999", "--max-cpu", "400", "-p", &pid]);
+    let mut other = Command::new(capture::binary());
+    other.args(["-d", "1", "-F", "499", "--max-cpu", "400", "-p", &pid, "-o", "two"]);
+    let began = Instant::now();
+    let ran = other.current_dir(directory.path()).output().expect("pyprof-bpf runs");
+    assert!(ran.status.success(), "{}", String::from_utf8_lossy(&ran.stderr));
+    std::thread::sleep(Duration::from_secs(2).saturating_sub(began.elapsed()));
+    let capture = recording.stop();
+    let two = Profile::read(&directory.path().join(format!("two/spin-{pid}.pb.gz")));
+    for (name, profile, seconds) in
+        [("one", capture.profile(target.pid()), began.elapsed().as_secs_f64()), ("two", two, 1.0)]
+    {
+        let (samples, ns) = profile.total();
+        let mean = ns as f64 / samples as f64;
+        assert!((0.9..1.6).contains(&(mean / profile.period as f64)), "{name}: {mean}");
+        assert!(ns as f64 / 1e9 < seconds * 1.1 && samples > 100, "{name}: {samples} {ns}");
+    }
+}
 
 /// CPU time that the scheduler charged the targets between two moments, while the capture ran.
 fn charged(targets: &[Target]) -> u64 {

@@ -103,22 +103,31 @@ impl Target {
     /// CPU time that the scheduler charged to all living threads of the process, ns (`/proc/PID/task/TID/schedstat`,
     /// first field; `kernel/sched/core.c`, `sum_exec_runtime`).
     pub fn schedstat_ns(&self) -> u64 {
-        let mut sum = 0;
-        let tasks = std::fs::read_dir(format!("/proc/{}/task", self.pid())).expect("the target lives");
-        for task in tasks.flatten() {
-            let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-            sum += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
-        }
-        sum
+        schedstat_ns(self.pid())
     }
 
     /// Waits until the target has used this much CPU time more, however long the host takes to give it.
     pub fn wait_for_cpu(&self, time: Duration) {
-        let (begun, goal_ns) = (Instant::now(), self.schedstat_ns() + time.as_nanos() as u64);
-        while self.schedstat_ns() < goal_ns {
-            assert!(begun.elapsed() < DEADLINE, "the host gave no {time:?} of CPU time within {DEADLINE:?}");
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        wait_for_cpu(self.pid(), time);
+    }
+}
+
+fn schedstat_ns(pid: u32) -> u64 {
+    let mut sum = 0;
+    let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the target lives");
+    for task in tasks.flatten() {
+        let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
+        sum += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
+    }
+    sum
+}
+
+/// `Target::wait_for_cpu` for a process that a target has started.
+pub fn wait_for_cpu(pid: u32, time: Duration) {
+    let (begun, goal_ns) = (Instant::now(), schedstat_ns(pid) + time.as_nanos() as u64);
+    while schedstat_ns(pid) < goal_ns {
+        assert!(begun.elapsed() < DEADLINE, "the host gave no {time:?} of CPU time within {DEADLINE:?}");
+        std::thread::sleep(Duration::from_millis(10));
     }
 }
 

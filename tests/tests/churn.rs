@@ -128,6 +128,9 @@ fn check(python: &Python, profile: &Profile, log: &[(String, u64)]) {
         &impossible[..impossible.len().min(3)]
     );
     assert!(twice >= 300, "{python}: only {twice} re-used addresses were sampled under two names");
+    // Each function works for three ticks: what is lost of them shows, however long the machine takes to compile.
+    let functions = log.len() as u64 / 2;
+    assert!(on_churn >= functions, "{python}: {on_churn} samples on {functions} churned functions");
     assert!(unnamed * 100 <= all, "{python}: {unnamed} of {all} samples have an unnamed frame");
 }
 

@@ -4,8 +4,10 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use pyprof_tests::pythons::python;
+use pyprof_tests::target::wait_for_cpu;
 use pyprof_tests::{Capture, Profile, Python, Scratch, Target, capture, go, pythons};
 
 /// Prints its pid and that of a child, both of which spin until the end; `exec` becomes another program on a word.
@@ -140,13 +142,15 @@ fn labels_are_in_every_output_and_survive_fork_and_exec() {
         assert!(![".service", ".scope"].iter().any(|suffix| unit.contains(suffix)), "{unit}");
 
         let recording = capture::start(&["-F", "499", "--max-cpu", "400"]);
-        std::thread::sleep(std::time::Duration::from_millis(300));
+        std::thread::sleep(Duration::from_millis(300));
         forker.tell("go");
         let child: u32 = forker.line().parse().expect("a pid");
         execer.tell("go");
         assert_eq!(execer.line(), "ready");
         let late = target(&python, &script, &[("DD_SERVICE", "late"), ("OTEL_SERVICE_NAME", "no")], "");
-        std::thread::sleep(std::time::Duration::from_millis(900));
+        for pid in [forker.pid(), child, execer.pid(), plain.pid(), contained.pid(), late.pid()] {
+            wait_for_cpu(pid, Duration::from_millis(100));
+        }
         let capture = recording.stop();
         // SAFETY: the child of our own target, which nobody has waited for.
         unsafe { libc::kill(child as i32, libc::SIGKILL) };
@@ -177,7 +181,11 @@ fn labels_are_in_every_output_and_survive_fork_and_exec() {
         // The table, where other processes of this host leave it room.
         let pids = [forker.pid(), plain.pid(), contained.pid()].map(|pid| pid.to_string());
         let [first, second, third] = pids.each_ref().map(String::as_str);
-        let capture = capture::run(&["-d", "1", "-F", "499", "-p", first, "-p", second, "-p", third]);
+        let recording = capture::start(&["-F", "499", "-p", first, "-p", second, "-p", third]);
+        for target in [&forker, &plain, &contained] {
+            target.wait_for_cpu(Duration::from_millis(100));
+        }
+        let capture = recording.stop();
         assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
         let words = |line: &str| line.split_whitespace().collect::<Vec<_>>().join(" ");
         let lines: Vec<String> = capture.stderr.lines().map(words).collect();
@@ -249,10 +257,10 @@ fn threads_have_the_names_that_python_gives_them() {
         expected.insert(pid.into(), "MainThread".into());
         assert_eq!(expected.len(), 5, "{python}");
         let recording = capture::start(&["-F", "499", "--max-cpu", "400", "-p", &pid.to_string()]);
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        std::thread::sleep(Duration::from_millis(500));
         // One that starts when names have been asked for already.
         target.tell("go");
-        std::thread::sleep(std::time::Duration::from_millis(2000));
+        std::thread::sleep(Duration::from_millis(2000));
         let capture = recording.stop();
         assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
         let mut seen: BTreeMap<i64, BTreeMap<String, String>> = BTreeMap::new();
@@ -318,11 +326,15 @@ fn groups_share_a_profile_and_keep_their_pids() {
     ];
     for (by, groups) in rows {
         let mut args: Vec<String> =
-            ["-d", "2", "-F", "499", "--max-cpu", "400", "--merge-by", by].map(str::to_owned).to_vec();
+            ["-F", "499", "--max-cpu", "400", "--merge-by", by].map(str::to_owned).to_vec();
         for pid in &pids {
             args.extend(["-p".to_owned(), pid.to_string()]);
         }
-        let capture = capture::run(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        let recording = capture::start(&args.iter().map(String::as_str).collect::<Vec<_>>());
+        for target in &targets {
+            target.wait_for_cpu(Duration::from_millis(500));
+        }
+        let capture = recording.stop();
         assert_eq!(capture.code, 0, "{by}: {}", capture.stderr);
         let entries = std::fs::read_dir(capture.directory()).expect("the output");
         let mut names: Vec<String> = entries
@@ -349,7 +361,7 @@ fn groups_share_a_profile_and_keep_their_pids() {
             assert_eq!(by_pid(&profile), expected, "{by} {file}");
             let all = expected.values().fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
             let (spin, _) = profile.cumulative("spin");
-            // Whoever shares the CPUs with this test, there must be something to sum up.
+            // There must be something to sum up: 249 ticks each.
             assert!(all.0 > 20 * members.len() as u64, "{by} {file}: {all:?}");
             assert!(spin * 100 >= all.0 * 99, "{by} {file}: {spin} of {all:?}: {:?}", profile.stacks());
             // Another reader finds the same, and every executable.

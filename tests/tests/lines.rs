@@ -1,7 +1,6 @@
 //! Lines of live frames: what callers show is what the interpreter says of them.
 
 use std::collections::HashSet;
-use std::thread::sleep;
 use std::time::Duration;
 
 use pyprof_tests::{Frame, Target, capture, pythons};
@@ -47,10 +46,7 @@ fn every_caller_stands_at_the_line_that_the_interpreter_says() {
                 break;
             }
             let recording = capture::start(&["-F", "4999", "--max-cpu", "100", "-p", &pid]);
-            let goal_ns = target.schedstat_ns() + 1_000_000_000;
-            while target.schedstat_ns() < goal_ns {
-                sleep(Duration::from_millis(20));
-            }
+            target.wait_for_cpu(Duration::from_secs(1));
             let capture = recording.stop();
             assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
             let profile = capture.profile(target.pid()).without_collector();

@@ -2,7 +2,6 @@
 //! `go tool pprof` prints of it.
 
 use std::collections::HashSet;
-use std::thread::sleep;
 use std::time::Duration;
 
 use pyprof_tests::{Python, Target, capture, go, pythons};
@@ -33,10 +32,7 @@ fn check(python: &Python, script: &str) -> Vec<String> {
     let pid = target.pid().to_string();
     // Some 30 functions of equal cost: each has about 60 of 2,000 samples, and none with a probability of 1e-26.
     let recording = capture::start(&["-F", "4999", "--max-cpu", "100", "-p", &pid]);
-    let goal_ns = target.schedstat_ns() + 500_000_000;
-    while target.schedstat_ns() < goal_ns {
-        sleep(Duration::from_millis(20));
-    }
+    target.wait_for_cpu(Duration::from_millis(500));
     let capture = recording.stop();
     assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
     assert!(!capture.stderr.contains('\x1b'), "{python}: a name reached the terminal as it is");

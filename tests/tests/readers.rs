@@ -2,6 +2,7 @@
 //! it: flat and cumulative per function and per line, every stack with its lines, every label.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::time::Duration;
 
 use pyprof_tests::go::{self, Stack};
 use pyprof_tests::{Frame, Profile, Sample, Target, capture, pythons};
@@ -78,7 +79,9 @@ fn go_and_a_second_reader_agree_on_real_captures() {
     for python in pythons() {
         let target = Target::start(&python, "readers.py", SOURCE, &[]);
         let pid = target.pid();
-        let capture = capture::run(&["-d", "1", "-F", "1999", "--max-cpu", "400", "-p", &pid.to_string()]);
+        let recording = capture::start(&["-F", "1999", "--max-cpu", "400", "-p", &pid.to_string()]);
+        target.wait_for_cpu(Duration::from_secs(1));
+        let capture = recording.stop();
         assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
         let entry = capture.process(pid);
         let file = capture.directory().join(entry["file"].as_str().expect("a file"));

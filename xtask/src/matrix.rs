@@ -1,4 +1,4 @@
-//! `cargo xtask matrix`: every interpreter that there is to have, against every check, under real BPF; `xtask test` runs
+//! `cargo xtask matrix`: every interpreter that there is to have, against every check, under real BPF; `xtask measure` runs
 //! the same for the interpreters that it can count on.
 
 use std::collections::BTreeMap;

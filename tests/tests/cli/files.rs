@@ -43,7 +43,7 @@ fn both_signals_write_what_there_is() {
             recording.finish()
         };
         assert_eq!(capture.code, 0, "signal {number}: {}", capture.stderr);
-        assert!(capture.profile(target.pid()).flat("spin").0 > 0, "signal {number}");
+        assert!(capture.profile(target.pid()).flat("spin").0 > 10, "signal {number}");
     }
 }
 
@@ -111,11 +111,12 @@ fn an_empty_directory_is_taken_and_a_target_that_dies_keeps_its_profile() {
     let status = wait(child);
     assert_eq!(status, Some(0), "{said:?}");
     let profile = Profile::read(&directory.path().join(format!("out/dies-{pid}.pb.gz")));
-    // Something of its life, and nothing after its death: a thread that moves between CPUs meets the clock of each.
+    // Of half a second of its life, 249 ticks, a good part, and nothing after its death: a thread that moves between CPUs
+    // meets the clock of each.
     let (samples, _) = profile.flat("spin");
     let cpus = std::thread::available_parallelism().expect("the number of CPUs").get() as u64;
     let most = cpus * (lived.as_millis() as u64 * 499 / 1000 + 1);
-    assert!((1..=most).contains(&samples), "{samples} of {most}: {said:?}");
+    assert!((100..=most).contains(&samples), "{samples} of {most}: {said:?}");
 }
 
 fn wait(mut child: Child) -> Option<i32> {
@@ -137,12 +138,10 @@ fn two_captures_at_once_do_not_disturb_each_other() {
         let profile = read(name);
         let (samples, ns) = profile.total();
         assert_eq!(profile.period, 1_000_000_000 / hz, "{name}");
-        // Each has its own rhythm and counts its own time: a tick weighs a period of its own capture at least, but for the
-        // part that its first and its last may lack, and one thread uses no more than the time that passed.
-        assert!(
-            (ns + 2 * profile.period as u64) >= samples * profile.period as u64 * 9 / 10,
-            "{name}: {samples} {ns}"
-        );
+        // Each has its own rhythm and counts its own time: a tick weighs a period of its own capture, and one thread uses no
+        // more than the time that passed. How much at most is measured (benches/limits.rs).
+        let mean = ns as f64 / samples as f64;
+        assert!(mean / profile.period as f64 >= 0.9, "{name}: {mean}");
         assert!(samples > 0 && u128::from(ns) <= begun.elapsed().as_nanos(), "{name}: {samples} {ns}");
     }
 }
