@@ -27,11 +27,36 @@ pub struct KernelOffsets {
     pub reserved: u32,
 }
 
+/// Where the registers of user mode are, for kernels without `bpf_task_pt_regs`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct UserRegs {
+    /// `task_struct.stack`
+    pub task_stack: u32,
+    /// Bytes above what that points at; 0 if this is not known.
+    pub offset: u32,
+}
+
+/// What is known of a thread that leaves its CPU, for the program on `sched_switch`.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
+pub struct SwitchOffsets {
+    /// Whether the tracepoint says in which state it leaves (Linux 5.18).
+    pub state_is_argument: u32,
+    /// Else: `task_struct.__state`, or `state` before 5.14
+    pub task_state: u32,
+    /// `task_struct.sched_info.run_delay`; 0 where the kernel does not keep it (CONFIG_SCHED_INFO).
+    pub task_run_delay: u32,
+    /// `task_struct.sched_info.last_arrival`; 0 likewise.
+    pub task_last_arrival: u32,
+}
+
 /// Settings fixed for the life of the loaded programs.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Pod, Zeroable)]
 pub struct Settings {
-    /// Only processes registered by user space are sampled: forks and execs of others are not followed.
+    /// Only processes registered by user space are sampled: execs of others are not followed, and of forks only those in
+    /// a tree that was asked for.
     pub targets_only: u32,
     /// Bytes waiting in the sample ring at which the reader is woken.
     pub wakeup_bytes: u32,

@@ -4,6 +4,11 @@
 pub const MAX_FRAMES: usize = 512;
 /// Thread states that the kernel looks at to find a thread; user space provides hints beyond that.
 pub const MAX_THREAD_STEPS: u32 = 128;
+/// Of the C stack, what is searched for a running frame.
+pub const C_STACK_BYTES: u64 = 8064;
+pub const C_STACK_WORDS_PER_STEP: u32 = 8;
+/// Iterations of that search: registers, too.
+pub const MAX_C_STACK_STEPS: u32 = 1024 / C_STACK_WORDS_PER_STEP;
 /// Iterations of the frame walk: every frame, as many shims, and one restart.
 pub const MAX_WALK_STEPS: u32 = 3 * MAX_FRAMES as u32;
 /// New code objects captured with one sample (about 3-6 us each, in an interrupt); the rest follow with later samples.

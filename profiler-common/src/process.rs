@@ -25,11 +25,18 @@ pub const PROCESS_PYTHON: u32 = 1;
 /// `state`: maps a CPython that it does not run. Its ticks are those of any other program; its children are still followed,
 /// since one of them may start the interpreter.
 pub const PROCESS_DORMANT: u32 = 2;
+/// `state`: a CPython that nobody asked for. It is not unwound, nor is what it forks; an exec makes it a question again.
+pub const PROCESS_LEFT_OUT: u32 = 3;
 
 /// `flags`: thread walks are long enough that hints pay.
 pub const FLAG_MANY_THREADS: u32 = 1;
 /// `flags`: a thread state was found before, so a process without one is past its interpreter, not before it.
 pub const FLAG_STARTED: u32 = 2;
+/// `flags`: in a tree of processes that was asked for. What it forks is so, too, and what any of them runs by exec.
+pub const FLAG_IN_TREE: u32 = 4;
+/// `flags`, from this bit on: how far the ids of threads lie below their thread pointers, bytes; 0 until a thread was found,
+/// and wherever they are the same.
+pub const ID_BELOW_SHIFT: u32 = 16;
 
 /// One entry of the process table in the kernel.
 #[repr(C)]
@@ -59,7 +66,7 @@ impl ProcessRecord {
     }
 }
 
-/// Identifies a thread by what its thread state knows: the thread pointer.
+/// Identifies a thread by what its thread state knows: its id, which is the thread pointer or right below it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Pod, Zeroable)]
 pub struct ThreadKey {

@@ -45,7 +45,17 @@ stats! {
     PythonNs = 18, "python_ns", "weight of all ticks on Python processes";
     Restarted = 19, "restarted", "stacks whose leaf was stale and that were read from the last settled frame";
     Retried = 21, "retried", "torn stacks that were read again from a cframe found in a register";
+    LeftOut = 22, "left_out", "ticks on Python processes that were not selected: none of them was unwound";
     StaleRecord = 20, "stale_record", "ticks on a process whose record belonged to an earlier image";
+    OffCpuReturnUnseen = 23, "off_cpu_return_unseen", "returns of threads to a CPU that no event told of; the scheduler's clock says when";
+    InterpreterUnsure = 24, "interpreter_unsure", "samples of threads that run one of several interpreters, none of which was seen on the C stack";
+    OffCpuTableFull = 25, "off_cpu_table_full", "switches of threads that found no room in the table of threads off CPU";
+    OffCpuRingFull = 26, "off_cpu_ring_full", "off-CPU samples that found no room in the ring";
+    OffCpuRingFullNs = 27, "off_cpu_ring_full_ns", "weight of those samples";
+    OffCpuStackLost = 28, "off_cpu_stack_lost", "stacks of blocked threads that found no room in the ring";
+    OffCpuThreadLost = 29, "off_cpu_thread_lost", "accounts of ended threads that found no room in the ring";
+    OffCpuSent = 30, "off_cpu_sent", "off-CPU samples put on the ring";
+    OffCpuWalks = 31, "off_cpu_walks", "stacks walked when a thread blocked";
 }
 
 /// Outcomes follow the other counters.

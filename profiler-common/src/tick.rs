@@ -9,21 +9,26 @@
 use crate::limits::MAX_PERIODS_PER_TICK;
 
 /// What one CPU remembers from tick to tick.
+///
+/// Fields that become 0 together are not neighbours: compilers would call `memset` for them, and a program with a function may
+/// not tail-call everywhere (`profiler-ebpf/src/sources/cpu.rs`).
 #[repr(C)]
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Tick {
     pub now_ns: u64,
-    pub weight_ns: u64,
-    /// Nominal time between two ticks, set by user space through the event's own period.
-    pub period_ns: u64,
-    /// When the last tick was due: periods are counted from here. 0 before the first one.
-    due_ns: u64,
     /// When the CPU became idle; 0 while it is not.
     idle_since_ns: u64,
+    pub weight_ns: u64,
     /// Periods that ended in idleness since the last tick.
     idle_periods: u64,
+    /// Nominal time between two ticks, set by user space through the event's own period.
+    pub period_ns: u64,
     /// Used time that no tick has told of yet: the next tick came when the CPU was idle again.
     untold_ns: i64,
+    /// The period that users have been told of.
+    pub told_ns: u64,
+    /// When the last tick was due: periods are counted from here. 0 before the first one.
+    due_ns: u64,
 }
 
 /// A tick later than its due time by less than this share of a period is still that one, not one of a restarted timer.

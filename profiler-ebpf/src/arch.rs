@@ -25,11 +25,28 @@ mod x86_64 {
     /// Whether the registers are those of user mode (`arch/x86/include/asm/ptrace.h`, `user_mode`).
     #[inline(always)]
     pub fn is_user(regs: &pt_regs) -> bool {
-        regs.cs & 3 == 3
+        is_user_mode(regs.cs)
+    }
+
+    #[inline(always)]
+    pub fn is_user_mode(cs: u64) -> bool {
+        cs & 3 == 3
     }
 
     /// Offset of the instruction pointer in `struct pt_regs`, bytes.
     pub const IP_OFFSET: u64 = core::mem::offset_of!(pt_regs, rip) as u64;
+    /// Offset of what [`is_user_mode`] looks at.
+    pub const MODE_OFFSET: u64 = core::mem::offset_of!(pt_regs, cs) as u64;
+    pub const SP_OFFSET: u64 = core::mem::offset_of!(pt_regs, rsp) as u64;
+    /// Of the number of the system call, negative outside one (`arch/x86/entry/entry_64.S`).
+    pub const SYSCALL_OFFSET: u64 = core::mem::offset_of!(pt_regs, orig_rax) as u64;
+    /// Of the system call's first argument.
+    pub const ARGUMENT_OFFSET: u64 = core::mem::offset_of!(pt_regs, rdi) as u64;
+    /// `__NR_futex`
+    pub const FUTEX: i32 = 202;
+    /// Of the registers that survive calls: r15, r14, r13, r12, rbp, rbx, one behind the other.
+    pub const SAVED_REGISTERS_OFFSET: u64 = core::mem::offset_of!(pt_regs, r15) as u64;
+    pub const SAVED_REGISTERS: usize = 6;
 }
 
 #[cfg(bpf_target_arch = "aarch64")]
@@ -56,11 +73,28 @@ mod aarch64 {
     /// Whether the registers are those of user mode (`arch/arm64/include/asm/ptrace.h`: EL0t, mode bits 0).
     #[inline(always)]
     pub fn is_user(regs: &user_pt_regs) -> bool {
-        regs.pstate & 0xf == 0
+        is_user_mode(regs.pstate)
+    }
+
+    #[inline(always)]
+    pub fn is_user_mode(pstate: u64) -> bool {
+        pstate & 0xf == 0
     }
 
     /// Offset of the instruction pointer in `struct pt_regs`, which begins with `user_pt_regs`, bytes.
     pub const IP_OFFSET: u64 = core::mem::offset_of!(user_pt_regs, pc) as u64;
+    /// Offset of what [`is_user_mode`] looks at.
+    pub const MODE_OFFSET: u64 = core::mem::offset_of!(user_pt_regs, pstate) as u64;
+    pub const SP_OFFSET: u64 = core::mem::offset_of!(user_pt_regs, sp) as u64;
+    /// Of the number of the system call, negative outside one: `pt_regs.syscallno`, after `orig_x0`.
+    pub const SYSCALL_OFFSET: u64 = size_of::<user_pt_regs>() as u64 + 8;
+    /// Of the system call's first argument: `pt_regs.orig_x0`.
+    pub const ARGUMENT_OFFSET: u64 = size_of::<user_pt_regs>() as u64;
+    /// `__NR_futex`
+    pub const FUTEX: i32 = 98;
+    /// Of the registers that survive calls: x19 to x28.
+    pub const SAVED_REGISTERS_OFFSET: u64 = core::mem::offset_of!(user_pt_regs, regs) as u64 + 19 * 8;
+    pub const SAVED_REGISTERS: usize = 10;
 }
 
 #[cfg(bpf_target_arch = "aarch64")]

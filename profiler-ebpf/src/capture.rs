@@ -1,14 +1,13 @@
 //! Code objects on first sight: names, first line and line table go onto the ring before the sample that needs them.
 //!
-//! One record per step of a `bpf_loop`; long line tables take several. A code object counts as seen only when all of
+//! One record per step; long line tables take several. A code object counts as seen only when all of
 //! it was accepted by the ring.
 
-use aya_ebpf::helpers::generated::{bpf_loop, bpf_probe_read_user};
+use aya_ebpf::helpers::generated::bpf_probe_read_user;
 use core::ffi::c_void;
 use profiler_common::event::{KIND_CODE, KIND_LINES, VERSION};
 use profiler_common::limits::{
-    MAX_CODE_RECORDS, MAX_FILE_BYTES, MAX_LINES_BYTES, MAX_LINES_CHUNKS, MAX_NAME_BYTES, MAX_NEW_CODES,
-    SEEN_SLOTS,
+    MAX_FILE_BYTES, MAX_LINES_BYTES, MAX_LINES_CHUNKS, MAX_NAME_BYTES, MAX_NEW_CODES, SEEN_SLOTS,
 };
 use profiler_common::{CodeEvent, LinesEvent, ProcessKey, Stat, Text};
 use pyunwind::layout::ABSENT;
@@ -16,21 +15,15 @@ use pyunwind::text::StrShape;
 use pyunwind::{Addr, Fault, Layout, Memory};
 
 use crate::bound::{below_2048, below_8192};
+use crate::drive::Drive;
 use crate::maps::{CODE_SCRATCH, SEEN, count};
 use crate::output::output;
 use crate::scratch::{CodeScratch, NewCode, Scratch};
 
-#[repr(C)]
-struct Drive {
-    scratch: *mut Scratch,
-    code: *mut CodeScratch,
-    layout: *const Layout,
-}
-
 /// Sends what the walk noted as new.
 #[inline(always)]
-pub fn capture(scratch: &mut Scratch, layout: &Layout, key: &ProcessKey, now_ns: u64) {
-    let Some(code) = CODE_SCRATCH.get_ptr_mut(0) else { return };
+pub fn capture<D: Drive>(scratch: &mut Scratch, layout: &Layout, key: &ProcessKey, now_ns: u64) {
+    let Some(code) = CODE_SCRATCH.get_ptr_mut(D::CONTEXT) else { return };
     // SAFETY: this CPU's scratch memory, used by this program only.
     let code = unsafe { &mut *code };
     code.position = 0;
@@ -40,19 +33,15 @@ pub fn capture(scratch: &mut Scratch, layout: &Layout, key: &ProcessKey, now_ns:
     code.lines.event.header.process = *key;
     code.code.event.header.time_ns = now_ns;
     code.lines.event.header.time_ns = now_ns;
-    let mut drive = Drive { scratch, code, layout };
-    // SAFETY: the callback has the signature that `bpf_loop` calls, and `drive` outlives the call.
-    unsafe { bpf_loop(MAX_CODE_RECORDS, send_record as *mut c_void, (&raw mut drive).cast(), 0) };
+    D::codes(scratch, code, layout);
 }
 
-unsafe extern "C" fn send_record(_index: u32, context: *mut Drive) -> i64 {
-    // SAFETY: `bpf_loop` passes on the pointer that `capture` gave it.
-    let drive = unsafe { &mut *context };
-    // SAFETY: all three were checked before the loop.
-    let (scratch, code, layout) = unsafe { (&mut *drive.scratch, &mut *drive.code, &*drive.layout) };
+/// One record; whether it was the last.
+#[inline(always)]
+pub fn send_record(scratch: &mut Scratch, code: &mut CodeScratch, layout: &Layout) -> bool {
     let position = code.position as usize;
     if position >= scratch.sink.new_codes as usize || position >= MAX_NEW_CODES {
-        return 1;
+        return true;
     }
     let new: NewCode = scratch.sink.new[position & (MAX_NEW_CODES - 1)];
     let sent = if code.chunks == 0 {
@@ -62,7 +51,7 @@ unsafe extern "C" fn send_record(_index: u32, context: *mut Drive) -> i64 {
     };
     if !sent {
         count(Stat::CodeRingFull);
-        return 1;
+        return true;
     }
     code.chunks += 1;
     if code.sent >= code.table_bytes || code.chunks >= MAX_LINES_CHUNKS {
@@ -75,7 +64,7 @@ unsafe extern "C" fn send_record(_index: u32, context: *mut Drive) -> i64 {
         code.sent = 0;
         code.chunks = 0;
     }
-    0
+    false
 }
 
 /// The fixed part, the names, and as much of the line table as fits.

@@ -1,25 +1,32 @@
 //! One sample, from any source: whose thread it is, its stack, its outcome, its way to user space.
 
-use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm, bpf_loop};
+use aya_ebpf::helpers::generated::{bpf_get_current_cgroup_id, bpf_get_current_comm};
 use aya_ebpf::helpers::{bpf_ktime_get_boot_ns, bpf_ktime_get_ns};
 use core::ffi::c_void;
-use profiler_common::event::{GIL_HELD, GIL_KNOWN, IN_KERNEL, KIND_SAMPLE, NO_COLLECTOR, VERSION};
-use profiler_common::limits::{HINT_AFTER_STEPS, MAX_THREAD_STEPS, MAX_WALK_STEPS, MIN_THREAD_CREATION_NS};
-use profiler_common::process::{FLAG_MANY_THREADS, FLAG_STARTED, PROCESS_DORMANT, PROCESS_PYTHON};
+use profiler_common::event::{
+    GIL_HELD, GIL_KNOWN, IN_KERNEL, KIND_SAMPLE, NO_COLLECTOR, NO_SYSCALL, VERSION,
+};
+use profiler_common::limits::{HINT_AFTER_STEPS, MAX_THREAD_STEPS, MIN_THREAD_CREATION_NS};
+use profiler_common::process::{
+    FLAG_MANY_THREADS, FLAG_STARTED, ID_BELOW_SHIFT, PROCESS_DORMANT, PROCESS_LEFT_OUT, PROCESS_PYTHON,
+};
 use profiler_common::{Frame, ProcessKey, ProcessRecord, SampleEvent, Stat, ThreadKey};
+use pyunwind::layout::ABSENT_32;
 use pyunwind::step::{Progress, Walk};
 use pyunwind::thread::{
-    ThreadState, ThreadWalk, WalkStep, collects, current, holds_gil, interpreter_id, revisit,
+    ID_WITHIN_BYTES, ThreadState, WalkStep, collects, current, holds_gil, interpreter_id, revisit,
 };
-use pyunwind::{Addr, Layout, Outcome};
+use pyunwind::{Addr, Layout, Memory, Outcome};
 
 use crate::bound::below_1024;
 use crate::capture::capture;
+use crate::drive::Drive;
 use crate::maps::{HINTS, KERNEL, LAYOUTS, PROCS, SCRATCH, add, count, count_outcome};
+use crate::nested;
 use crate::output::output;
 use crate::scratch::Scratch;
 use crate::sink::{Sink, mix};
-use crate::task::{Task, user_instruction_pointer};
+use crate::task::{Task, instruction_pointer};
 
 /// What a source knows of a tick.
 pub struct Event {
@@ -37,22 +44,19 @@ pub struct Event {
     pub tid: u32,
 }
 
-/// What both walks need; lives on the stack of the program, whence `bpf_loop` hands it to the callbacks.
-#[repr(C)]
-struct Drive {
-    scratch: *mut Scratch,
-    layout: *const Layout,
-}
+/// `Scratch.triggered` where no collector runs. Not an `Option` on the stack: older verifiers refuse to copy what a `None`
+/// leaves undefined.
+const NOT_COLLECTING: u64 = u64::MAX;
 
 /// `Scratch.result` while a loop runs.
-const RUNNING: u32 = u32::MAX;
+pub const RUNNING: u32 = u32::MAX;
 const SEARCH_FOUND: u32 = 1;
-const SEARCH_END: u32 = 2;
-const SEARCH_FAULT: u32 = 3;
+pub const SEARCH_END: u32 = 2;
+pub const SEARCH_FAULT: u32 = 3;
 
 /// Makes a sample of a tick, if it hit a thread of a Python process. Every tick ends in exactly one counter.
 #[inline(always)]
-pub fn collect(event: &Event) {
+pub fn collect<D: Drive>(event: &Event) {
     if event.tgid == 0 {
         count(Stat::Idle);
         return;
@@ -61,7 +65,7 @@ pub fn collect(event: &Event) {
         count(Stat::Other);
         return;
     };
-    let Some(scratch) = SCRATCH.get_ptr_mut(0) else {
+    let Some(scratch) = SCRATCH.get_ptr_mut(D::CONTEXT) else {
         count(Stat::NoScratch);
         return;
     };
@@ -72,9 +76,29 @@ pub fn collect(event: &Event) {
         count(Stat::Other);
         return;
     }
+    if record.state == PROCESS_LEFT_OUT {
+        count(Stat::LeftOut);
+        return;
+    }
     // SAFETY: this CPU's scratch memory, used by this program only.
     let scratch = unsafe { &mut *scratch };
+    let outcome = look::<D>(scratch, record, event);
+    // What is not known yet is to be looked at while the tick is fresh.
+    let wake = outcome as u8 == Outcome::Unknown as u8;
+    if !emit(scratch, wake) {
+        count(Stat::SampleRingFull);
+        add(Stat::SampleRingFullNs, event.weight_ns);
+    }
 
+    count_outcome(outcome);
+    add(Stat::PythonNs, event.weight_ns);
+    // SAFETY: reads a clock.
+    add(Stat::SamplerNs, unsafe { bpf_ktime_get_ns() }.wrapping_sub(event.now_ns));
+}
+
+/// Fills `scratch.sample` with what is to be known of the current thread.
+#[inline(always)]
+pub fn look<D: Drive>(scratch: &mut Scratch, record: &mut ProcessRecord, event: &Event) -> Outcome {
     let kernel = KERNEL.load();
     let task = Task::current();
     let leader = task.leader(&kernel);
@@ -93,10 +117,11 @@ pub fn collect(event: &Event) {
         mix(mix(key.start_ns, u64::from(key.tgid)), (u64::from(key.exec_id) << 32) | u64::from(record.epoch));
     scratch.memory.reset();
     scratch.thread_pointer = thread_pointer;
+    scratch.regs = D::user_registers(task);
     scratch.flags = 0;
     scratch.interpreter = 0;
 
-    let outcome = unwind(scratch, record, &key, event, thread_start_ns, task.has_memory(&kernel));
+    let outcome = unwind::<D>(scratch, record, &key, event, thread_start_ns, task.has_memory(&kernel));
 
     let sample = &mut scratch.sample.event;
     sample.header.kind = KIND_SAMPLE;
@@ -105,10 +130,10 @@ pub fn collect(event: &Event) {
     sample.header.process = key;
     sample.weight_ns = event.weight_ns;
     sample.thread_start_ns = thread_start_ns;
-    sample.thread_pointer = thread_pointer;
+    sample.thread_pointer = thread_id(thread_pointer, record);
     // SAFETY: no arguments.
     sample.cgroup_id = unsafe { bpf_get_current_cgroup_id() };
-    sample.user_ip = if event.user { event.ip } else { user_instruction_pointer() };
+    sample.user_ip = if event.user { event.ip } else { instruction_pointer(scratch.regs) };
     sample.flags = scratch.flags | if event.user { 0 } else { IN_KERNEL };
     sample.collector = scratch.sink.collector as u16;
     sample.interpreter = scratch.interpreter;
@@ -120,19 +145,14 @@ pub fn collect(event: &Event) {
     sample.source = event.source;
     // SAFETY: a 16-byte buffer, the size of `task_struct.comm`.
     unsafe { bpf_get_current_comm(sample.comm.as_mut_ptr().cast(), 16) };
-    // What is not known yet is to be looked at while the tick is fresh.
-    let wake = outcome as u8 == Outcome::Unknown as u8;
-    emit(scratch, event.weight_ns, wake);
-
-    count_outcome(outcome);
-    add(Stat::PythonNs, event.weight_ns);
-    // SAFETY: reads a clock.
-    add(Stat::SamplerNs, unsafe { bpf_ktime_get_ns() }.wrapping_sub(event.now_ns));
+    sample.events = 1;
+    sample.syscall = NO_SYSCALL;
+    outcome
 }
 
 /// Fills `scratch.sample.frames` and says what became of the sample.
 #[inline(always)]
-fn unwind(
+fn unwind<D: Drive>(
     scratch: &mut Scratch,
     record: &mut ProcessRecord,
     key: &ProcessKey,
@@ -154,12 +174,14 @@ fn unwind(
     let Some(layout) = LAYOUTS.get_ptr(record.layout) else { return Outcome::Unknown };
     // SAFETY: a checked pointer into an array map whose entries user space writes before it refers to them.
     let layout = unsafe { &*layout };
+    scratch.layout = record.layout;
 
-    let thread = match find_thread(scratch, record, layout, thread_start_ns) {
+    let thread = match find_thread::<D>(scratch, record, layout, thread_start_ns) {
         Ok(thread) => thread,
         Err(outcome) => return outcome,
     };
     record.flags |= FLAG_STARTED;
+    learn_ids(scratch, record, layout, &thread);
     if thread.interpreter.0 != record.main_interpreter
         && let Some(id) = interpreter_id(&mut scratch.memory, layout, &thread)
     {
@@ -168,11 +190,11 @@ fn unwind(
             record.main_interpreter = thread.interpreter.0;
         }
     }
-    let mut triggered = None;
+    scratch.triggered = NOT_COLLECTING;
     if let Some(held) = holds_gil(&mut scratch.memory, layout, Addr(record.runtime), &thread) {
         scratch.flags = GIL_KNOWN | if held { GIL_HELD } else { 0 };
-        if held {
-            triggered = collects(&mut scratch.memory, layout, &thread);
+        if held && let Some(frame) = collects(&mut scratch.memory, layout, &thread) {
+            scratch.triggered = frame.0;
         }
     }
     if !thread.runs_python(layout) {
@@ -182,22 +204,22 @@ fn unwind(
     if let Ok(walk) = Walk::begin(&mut scratch.memory, layout, &thread) {
         let [first, second] = event.long_lived;
         let walk = walk.held_by(&thread, [Addr(first), Addr(second)]);
-        scratch.walk = match triggered {
-            Some(frame) => walk.collected_in(frame),
-            None => walk,
+        scratch.walk = match scratch.triggered {
+            NOT_COLLECTING => walk,
+            frame => walk.collected_in(Addr(frame)),
         };
-        outcome = walk_frames(scratch, layout);
-        if let Some(Addr::NULL) = triggered {
+        outcome = walk_frames::<D>(scratch, layout);
+        if scratch.triggered == 0 {
             // Nothing tells more than that the collector runs: what it has called cannot be told from its callers.
             scratch.sink.collector = 0;
             scratch.sink.hash = mix(scratch.sink.hash, 0);
         }
     }
     if outcome as u8 == Outcome::Torn as u8 {
-        outcome = retry(scratch, layout, &thread, event);
+        outcome = retry::<D>(scratch, layout, &thread, event);
     }
     if scratch.sink.new_codes != 0 {
-        capture(scratch, layout, key, event.now_ns);
+        capture::<D>(scratch, layout, key, event.now_ns);
     }
     if scratch.sink.depth == 0 && outcome as u8 == Outcome::Complete as u8 {
         return Outcome::Native;
@@ -207,9 +229,11 @@ fn unwind(
 
 /// Reads a torn stack again from what the registers hold, under checks that a wrong guess does not pass.
 #[inline(always)]
-fn retry(scratch: &mut Scratch, layout: &Layout, thread: &ThreadState, event: &Event) -> Outcome {
+fn retry<D: Drive>(scratch: &mut Scratch, layout: &Layout, thread: &ThreadState, event: &Event) -> Outcome {
     let [first, second] = event.long_lived;
-    if try_frame(scratch, layout, thread, Addr(first)) || try_frame(scratch, layout, thread, Addr(second)) {
+    if try_frame::<D>(scratch, layout, thread, Addr(first))
+        || try_frame::<D>(scratch, layout, thread, Addr(second))
+    {
         return Outcome::Complete;
     }
     let [first, second, third] = event.short_lived;
@@ -222,88 +246,96 @@ fn retry(scratch: &mut Scratch, layout: &Layout, thread: &ThreadState, event: &E
     if !cframe.is_null()
         && let Ok(walk) = Walk::retry_cframe(&mut scratch.memory, layout, thread, cframe)
     {
-        return again(scratch, layout, walk);
+        return again::<D>(scratch, layout, walk);
     }
     Outcome::Torn
 }
 
 #[inline(always)]
-fn try_frame(scratch: &mut Scratch, layout: &Layout, thread: &ThreadState, frame: Addr) -> bool {
+fn try_frame<D: Drive>(scratch: &mut Scratch, layout: &Layout, thread: &ThreadState, frame: Addr) -> bool {
     if !Walk::is_frame(layout, thread, frame) {
         return false;
     }
     match Walk::retry_frame(&mut scratch.memory, layout, thread, frame) {
-        Ok(walk) => again(scratch, layout, walk) as u8 == Outcome::Complete as u8,
+        Ok(walk) => again::<D>(scratch, layout, walk) as u8 == Outcome::Complete as u8,
         Err(_) => false,
     }
 }
 
 #[inline(always)]
-fn again(scratch: &mut Scratch, layout: &Layout, walk: Walk) -> Outcome {
+fn again<D: Drive>(scratch: &mut Scratch, layout: &Layout, walk: Walk) -> Outcome {
     scratch.walk = walk;
     scratch.sink.depth = 0;
     scratch.sink.hash = 0;
     count(Stat::Retried);
-    walk_frames(scratch, layout)
+    walk_frames::<D>(scratch, layout)
 }
 
 /// Walks from where `scratch.walk` stands to the root.
 #[inline(always)]
-fn walk_frames(scratch: &mut Scratch, layout: &Layout) -> Outcome {
+fn walk_frames<D: Drive>(scratch: &mut Scratch, layout: &Layout) -> Outcome {
     scratch.result = RUNNING;
-    let mut drive = Drive { scratch, layout };
-    // SAFETY: the callback has the signature that `bpf_loop` calls, and `drive` outlives the call.
-    unsafe { bpf_loop(MAX_WALK_STEPS, walk_frame as *mut c_void, (&raw mut drive).cast(), 0) };
-    // SAFETY: `scratch` is still this CPU's own; the reborrow goes through the raw pointer given to the loop.
-    let scratch = unsafe { &mut *drive.scratch };
+    let scratch = D::frames(scratch, layout);
     // Running out of steps means more shims than frames: what a forged chain looks like.
     Outcome::from_u8(scratch.result as u8).unwrap_or(Outcome::Truncated)
 }
 
-unsafe extern "C" fn walk_frame(_index: u32, context: *mut Drive) -> i64 {
-    // SAFETY: `bpf_loop` passes on the pointer that `unwind` gave it.
-    let drive = unsafe { &mut *context };
-    // SAFETY: both pointers were checked before the loop.
-    let (scratch, layout) = unsafe { (&mut *drive.scratch, &*drive.layout) };
+/// One step towards the root; whether it was the last.
+#[inline(always)]
+pub fn step_frame(scratch: &mut Scratch, layout: &Layout) -> bool {
     let mut sink = Sink { sample: &mut scratch.sample, state: &mut scratch.sink };
     match scratch.walk.step(&mut scratch.memory, layout, &mut sink) {
-        Progress::More => 0,
+        Progress::More => false,
         Progress::Done(outcome) => {
             scratch.result = outcome as u32;
-            1
+            true
         }
     }
 }
 
 /// The thread state of the interrupted thread, or what to call its absence.
 #[inline(always)]
-fn find_thread(
+fn find_thread<D: Drive>(
     scratch: &mut Scratch,
     record: &mut ProcessRecord,
     layout: &Layout,
     thread_start_ns: u64,
 ) -> Result<ThreadState, Outcome> {
+    // Of another interpreter it may be a state that this thread made and another runs.
     if let Ok(Some(thread)) =
         current(&mut scratch.memory, layout, Addr(record.runtime), scratch.thread_pointer)
+        && (layout.interpreter_id == ABSENT_32 || thread.interpreter.0 == record.main_interpreter)
     {
         return Ok(thread);
     }
-    let hint = ThreadKey { thread_pointer: scratch.thread_pointer, tgid: record.key.tgid, started: 0 };
-    match ThreadWalk::begin(&mut scratch.memory, layout, Addr(record.runtime)) {
-        Ok(Some(walk)) => scratch.threads = walk,
-        Ok(None) if record.flags & FLAG_STARTED != 0 => return Err(Outcome::Native),
+    let id = thread_id(scratch.thread_pointer, record);
+    let hint = ThreadKey { thread_pointer: id, tgid: record.key.tgid, started: 0 };
+    match scratch.threads.start(&mut scratch.memory, layout, Addr(record.runtime)) {
+        Ok(true) => {}
+        Ok(false) if record.flags & FLAG_STARTED != 0 => return Err(Outcome::Native),
         // The runtime's own memory is mapped lazily: until the dynamic linker has touched it there is nothing there.
-        Ok(None) => return Err(Outcome::Starting),
+        Ok(false) => return Err(Outcome::Starting),
         Err(_) if record.flags & FLAG_STARTED == 0 => return Err(Outcome::Starting),
         Err(_) => return Err(Outcome::Unreadable),
     }
+    // aarch64 saves the thread pointer, which a program sets without the kernel, when it switches to another thread: until
+    // then, that of a new program's first thread is not to be had (`arch/arm64/kernel/process.c`, `tls_preserve_current_state`).
+    if ID_WITHIN_BYTES != 1
+        && scratch.thread_pointer == 0
+        && let Some(id) = scratch.threads.only_id(&mut scratch.memory, layout)
+    {
+        scratch.thread_pointer = id;
+    }
     let mut attached = false;
-    if record.flags & FLAG_MANY_THREADS != 0 && !scratch.threads.is_nested() {
+    scratch.known = 0;
+    if record.flags & FLAG_MANY_THREADS != 0 {
         // SAFETY: the map is an LRU hash; the value is copied at once.
         if let Some(address) = unsafe { HINTS.get(hint) } {
             let address = Addr(*address);
             if let Ok(Some(thread)) = revisit(&mut scratch.memory, layout, address, scratch.thread_pointer) {
-                if thread.runs_python(layout) {
+                if scratch.threads.is_nested() {
+                    scratch.known = address.0;
+                } else if thread.runs_python(layout) {
                     count(Stat::HintHit);
                     return Ok(thread);
                 }
@@ -314,11 +346,11 @@ fn find_thread(
     }
     scratch.result = RUNNING;
     scratch.steps = 0;
-    let mut drive = Drive { scratch, layout };
-    // SAFETY: as in `unwind`.
-    unsafe { bpf_loop(MAX_THREAD_STEPS, walk_thread as *mut c_void, (&raw mut drive).cast(), 0) };
-    // SAFETY: as in `unwind`.
-    let scratch = unsafe { &mut *drive.scratch };
+    let scratch = if scratch.threads.is_nested() {
+        nested::search(scratch, D::CONTEXT)
+    } else {
+        D::threads(scratch, layout)
+    };
     let steps = scratch.steps;
     add(Stat::ThreadSteps, u64::from(steps));
     let best = scratch.threads.best();
@@ -346,6 +378,33 @@ fn find_thread(
     }
 }
 
+/// What Python numbers the thread by that has this thread pointer, 0 while that is not known of the process.
+#[inline(always)]
+fn thread_id(thread_pointer: u64, record: &ProcessRecord) -> u64 {
+    if ID_WITHIN_BYTES == 1 {
+        return thread_pointer;
+    }
+    match record.flags >> ID_BELOW_SHIFT {
+        0 => 0,
+        below => thread_pointer.wrapping_sub(u64::from(below)),
+    }
+}
+
+/// The first thread that is found tells of all others of the process.
+#[inline(always)]
+fn learn_ids(scratch: &mut Scratch, record: &mut ProcessRecord, layout: &Layout, thread: &ThreadState) {
+    if ID_WITHIN_BYTES == 1 || record.flags >> ID_BELOW_SHIFT != 0 {
+        return;
+    }
+    let at = thread.address.offset(u64::from(layout.thread_thread_id));
+    if let Ok(id) = scratch.memory.word(at) {
+        let below = scratch.thread_pointer.wrapping_sub(id);
+        if below < ID_WITHIN_BYTES {
+            record.flags |= (below as u32) << ID_BELOW_SHIFT;
+        }
+    }
+}
+
 /// Whether the thread is so young that its state, which its maker makes before it, must be among those just looked at.
 #[inline(always)]
 fn is_new(start_ns: u64) -> bool {
@@ -362,31 +421,26 @@ fn is_foreign(thread: ThreadKey, start_ns: u64) -> bool {
     unsafe { HINTS.get(thread.foreign(start_ns)) }.is_some()
 }
 
-unsafe extern "C" fn walk_thread(_index: u32, context: *mut Drive) -> i64 {
-    // SAFETY: `bpf_loop` passes on the pointer that `find_thread` gave it.
-    let drive = unsafe { &mut *context };
-    // SAFETY: both pointers were checked before the loop.
-    let (scratch, layout) = unsafe { (&mut *drive.scratch, &*drive.layout) };
+/// One step along the list of threads; whether it was the last.
+#[inline(always)]
+pub fn step_thread(scratch: &mut Scratch, layout: &Layout) -> bool {
     scratch.steps += 1;
     let pointer = scratch.thread_pointer;
     scratch.result = match scratch.threads.step(&mut scratch.memory, layout, pointer) {
-        Ok(WalkStep::More) => return 0,
+        Ok(WalkStep::More) => return false,
         Ok(WalkStep::Found) => SEARCH_FOUND,
         Ok(WalkStep::End) => SEARCH_END,
         Err(_) => SEARCH_FAULT,
     };
-    1
+    true
 }
 
-/// Sends the sample; a full ring is counted, with the time it stood for.
+/// Sends the sample; whether there was room.
 #[inline(always)]
-fn emit(scratch: &mut Scratch, weight_ns: u64, wake: bool) {
+pub fn emit(scratch: &mut Scratch, wake: bool) -> bool {
     let depth = below_1024(u64::from(scratch.sink.depth));
     let bytes = size_of::<SampleEvent>() as u64 + depth * size_of::<Frame>() as u64;
     scratch.sample.event.frames = depth as u16;
     scratch.sample.event.header.bytes = bytes as u32;
-    if !output(&raw mut scratch.sample as *mut c_void, bytes, wake) {
-        count(Stat::SampleRingFull);
-        add(Stat::SampleRingFullNs, weight_ns);
-    }
+    output(&raw mut scratch.sample as *mut c_void, bytes, wake)
 }

@@ -7,28 +7,36 @@ use aya_ebpf::helpers::generated::bpf_get_current_comm;
 use aya_ebpf::macros::raw_tracepoint;
 use aya_ebpf::programs::RawTracePointContext;
 use profiler_common::event::{EventHeader, KIND_EXEC, KIND_EXIT, KIND_FORK, VERSION};
-use profiler_common::process::PROCESS_PENDING;
+use profiler_common::process::{FLAG_IN_TREE, PROCESS_PENDING};
 use profiler_common::{ProcessEvent, ProcessKey, ProcessRecord, Stat};
 
 use crate::maps::{KERNEL, LIFECYCLE, PROCS, SETTINGS, count};
+use crate::sources::renumbered;
 use crate::task::Task;
 
 /// `sched_process_exec(struct task_struct *p, pid_t old_pid, struct linux_binprm *bprm)`: a new image, not known yet.
 #[raw_tracepoint(tracepoint = "sched_process_exec")]
-pub fn pyprof_exec(_ctx: RawTracePointContext) -> i32 {
+pub fn pyprof_exec(ctx: RawTracePointContext) -> i32 {
     let kernel = KERNEL.load();
     let key = Task::current().key(&kernel);
-    let followed = PROCS.get_ptr(key.tgid).is_some();
-    if SETTINGS.load().targets_only != 0 && !followed {
-        return 0;
+    let old_tid = ctx.arg::<u64>(1) as u32;
+    if old_tid != key.tgid {
+        // A thread that was not the first takes the first one's number: nobody ends under the old one.
+        renumbered(old_tid);
     }
+    let flags = match PROCS.get_ptr(key.tgid) {
+        // SAFETY: a checked pointer; whoever replaces the record meanwhile leaves this flag as it is.
+        Some(before) => FLAG_IN_TREE & unsafe { (*before).flags },
+        None if SETTINGS.load().targets_only != 0 => return 0,
+        None => 0,
+    };
     let record = ProcessRecord {
         key,
         runtime: 0,
         state: PROCESS_PENDING,
         layout: 0,
         epoch: 0,
-        flags: 0,
+        flags,
         main_interpreter: 0,
     };
     if PROCS.insert(key.tgid, record, 0).is_err() {
@@ -46,12 +54,15 @@ pub fn pyprof_fork(ctx: RawTracePointContext) -> i32 {
     let parent = Task::from_pointer(ctx.arg(0));
     let child = Task::from_pointer(ctx.arg(1));
     let tgid = child.tgid(&kernel);
-    if tgid != child.pid(&kernel) || SETTINGS.load().targets_only != 0 {
+    if tgid != child.pid(&kernel) {
         return 0;
     }
     let Some(record) = PROCS.get_ptr(parent.tgid(&kernel)) else { return 0 };
     // SAFETY: a checked pointer; a record replaced meanwhile belongs to the same process.
     let record = unsafe { &*record };
+    if SETTINGS.load().targets_only != 0 && record.flags & FLAG_IN_TREE == 0 {
+        return 0;
+    }
     let parent_key = ProcessKey {
         start_ns: parent.leader(&kernel).start_ns(&kernel),
         tgid: record.key.tgid,

@@ -2,6 +2,7 @@
 //!
 //! * `sources`: what makes a tick, one file per source. All end in `collect`.
 //! * `collect`: one sample: whose thread, which stack, what outcome.
+//! * `drive`: what repeats the steps of a walk: `bpf_loop`, or a `for` where the kernel lacks that.
 //! * `capture`: code objects on first sight.
 //! * `lifecycle`: exec, fork, exit.
 //! * `memory`, `sink`, `scratch`: what `pyunwind` reads through and writes to.
@@ -15,9 +16,11 @@ mod arch;
 mod bound;
 mod capture;
 mod collect;
+mod drive;
 mod lifecycle;
 mod maps;
 mod memory;
+mod nested;
 mod output;
 mod scratch;
 mod sink;

@@ -3,11 +3,11 @@
 use aya_ebpf::Global;
 use aya_ebpf::macros::map;
 use aya_ebpf::maps::{Array, HashMap, LruHashMap, PerCpuArray, ProgramArray, RingBuf};
-use profiler_common::config::{KernelOffsets, Settings};
+use profiler_common::config::{KernelOffsets, Settings, SwitchOffsets, UserRegs};
 use profiler_common::limits::{MAX_LAYOUTS, MAX_PROCESSES, MAX_THREAD_HINTS, SEEN_SLOTS};
 use profiler_common::stats::STATS_LEN;
 use profiler_common::tick::Tick;
-use profiler_common::{ProcessRecord, Stat, ThreadKey};
+use profiler_common::{OffCpuThread, ProcessRecord, Stat, ThreadKey};
 use pyunwind::{Layout, Outcome};
 
 use crate::scratch::{CodeScratch, Scratch};
@@ -26,9 +26,21 @@ pub static KERNEL: Global<KernelOffsets> = Global::new(KernelOffsets {
     reserved: 0,
 });
 
+/// For `drive::Bounded` alone.
+#[unsafe(no_mangle)]
+pub static USER_REGS: Global<UserRegs> = Global::new(UserRegs { task_stack: 0, offset: 0 });
+
 #[unsafe(no_mangle)]
 pub static SETTINGS: Global<Settings> =
     Global::new(Settings { targets_only: 0, wakeup_bytes: 1 << 20, single_reads: 0, reserved: 0 });
+
+#[unsafe(no_mangle)]
+pub static SWITCH: Global<SwitchOffsets> = Global::new(SwitchOffsets {
+    state_is_argument: 0,
+    task_state: 0,
+    task_run_delay: 0,
+    task_last_arrival: 0,
+});
 
 /// tgid -> process. Preallocated: it is written from tracepoints and read from an interrupt.
 #[map]
@@ -61,6 +73,11 @@ pub static STATS: PerCpuArray<u64> = PerCpuArray::with_max_entries(STATS_LEN, 0)
 #[map]
 pub static TICKS: PerCpuArray<Tick> = PerCpuArray::with_max_entries(1, 0);
 
+/// tid -> thread that is, or was, off its CPU. User space makes it as large as it has to be, and reads it at the end.
+#[map]
+pub static OFF_CPU: HashMap<u32, OffCpuThread> = HashMap::with_max_entries(1, 0);
+
+/// One for each context that may interrupt another, `Drive::CONTEXT`; user space makes it as large as there are.
 #[map]
 pub static SCRATCH: PerCpuArray<Scratch> = PerCpuArray::with_max_entries(1, 0);
 

@@ -2,10 +2,12 @@
 //! so frames come a page at a time where they lie next to each other.
 
 use aya_ebpf::helpers::generated::bpf_probe_read_user;
+use profiler_common::limits::C_STACK_BYTES;
 use pyunwind::{Addr, Fault, Memory};
 
 use crate::bound::{below_128, below_512, below_8192};
 use crate::maps::SETTINGS;
+use crate::nested::REGISTER_WORDS;
 
 const BLOCK_WORDS: usize = 64;
 const FRAME_WORDS: usize = 1024;
@@ -31,6 +33,30 @@ fn read(destination: *mut u64, bytes: u64, at: Addr) -> Result<(), Fault> {
 }
 
 impl UserMemory {
+    pub const C_STACK_WORDS: usize = FRAME_WORDS;
+
+    /// The buffer of frames, for who has no frames in it yet.
+    #[inline(always)]
+    pub fn c_stack(&mut self) -> &mut [u64; FRAME_WORDS] {
+        &mut self.frames
+    }
+
+    /// Reads a C stack to behind its registers: `bytes` (below 8192), or less where less is mapped. How much it was.
+    #[inline(always)]
+    pub fn load_c_stack(&mut self, stack_pointer: u64, bytes: u64) -> u64 {
+        // SAFETY: the registers lie inside `frames`.
+        let words = unsafe { self.frames.as_mut_ptr().add(REGISTER_WORDS) };
+        let mut bytes = bytes & !7;
+        for _ in 0..4 {
+            bytes = below_8192(bytes);
+            if bytes <= C_STACK_BYTES && read(words, bytes, Addr(stack_pointer)).is_ok() {
+                return bytes;
+            }
+            bytes = (bytes >> 2) & !7;
+        }
+        0
+    }
+
     /// Forgets the window: it belongs to another moment.
     #[inline(always)]
     pub fn reset(&mut self) {

@@ -2,7 +2,9 @@
 //! programs that can interrupt each other. A per-CPU value holds at most 32 KiB, hence two structs.
 
 use profiler_common::limits::{CODE_CACHE_SLOTS, MAX_FRAMES, MAX_NEW_CODES};
-use profiler_common::{CodeEvent, Frame, LinesEvent, SampleEvent};
+use profiler_common::off_cpu::{Arrivals, Rate};
+use profiler_common::{CodeEvent, Frame, LinesEvent, OffCpuThread, SampleEvent};
+use pyunwind::nested::Nested;
 use pyunwind::step::Walk;
 use pyunwind::thread::ThreadWalk;
 
@@ -58,6 +60,19 @@ pub struct Scratch {
     pub sink: SinkState,
     pub walk: Walk,
     pub threads: ThreadWalk,
+    /// With `known`, `word`, `words` and `held`: of a process with several interpreters, see `nested`.
+    pub nested: Nested,
+    /// A thread state that a hint tells of; 0 if none does.
+    pub known: u64,
+    /// Of the registers and the C stack, which word is looked at, and how many there are.
+    pub word: u32,
+    pub words: u32,
+    /// The thread state whose frame was found there, 0 if none's was.
+    pub held: u64,
+    /// Where the kernel keeps the registers with which the thread left user mode; 0 if it has none.
+    pub regs: u64,
+    /// The frame in which the collector was triggered, 0 where that is not known.
+    pub triggered: u64,
     pub thread_pointer: u64,
     /// `collect::Search` of the thread walk, `pyunwind::Outcome` of the frame walk.
     pub result: u32,
@@ -66,6 +81,12 @@ pub struct Scratch {
     pub flags: u8,
     /// `SampleEvent.interpreter`
     pub interpreter: u32,
+    /// Index of the process's layout, for who cannot be handed a pointer to it: `drive::places`.
+    pub layout: u32,
+    /// Of the source for time off CPU: its walks on this CPU, the scheduler's clock, and all zeroes for a thread that is new.
+    pub walks: Rate,
+    pub arrivals: Arrivals,
+    pub fresh: OffCpuThread,
 }
 
 const _: () = assert!(size_of::<Scratch>() <= 32 << 10);

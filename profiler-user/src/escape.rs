@@ -23,7 +23,27 @@ pub fn escape(text: &str) -> Cow<'_, str> {
     Cow::Owned(escaped)
 }
 
-/// The same for bytes that need not be text: bytes that are not UTF-8 become `\xff`.
+/// JSON with dangerous characters in its strings as `\u202e`, which readers of JSON turn back. Those of ASCII the writer of the
+/// JSON has escaped, or they are its own line breaks.
+pub fn escape_json(json: &str) -> Cow<'_, str> {
+    let is_raw = |c: char| c >= '\x7f' && is_dangerous(c);
+    if !json.contains(is_raw) {
+        return Cow::Borrowed(json);
+    }
+    let mut escaped = String::with_capacity(json.len() + 16);
+    for c in json.chars() {
+        if is_raw(c) {
+            for unit in c.encode_utf16(&mut [0; 2]) {
+                let _ = write!(escaped, "\\u{unit:04x}");
+            }
+        } else {
+            escaped.push(c);
+        }
+    }
+    Cow::Owned(escaped)
+}
+
+/// The same as [`escape`] for bytes that need not be text: bytes that are not UTF-8 become `\xff`.
 pub fn escape_bytes(bytes: &[u8]) -> Cow<'_, str> {
     if let Ok(text) = std::str::from_utf8(bytes) {
         return escape(text);
@@ -81,6 +101,20 @@ mod tests {
         ];
         for (bytes, expected) in rows {
             assert_eq!(escape_bytes(bytes), *expected);
+        }
+    }
+
+    #[test]
+    fn json_is_fit_for_a_terminal_and_means_the_same() {
+        for text in
+            ["plain", "na\u{ef}ve \u{1f40d}", "\x1b[31m\x7f\n\"\\", "\u{9b}31m\u{202e}\u{2028}\u{e0001}"]
+        {
+            let value = serde_json::json!({ "name": text, "more": [text] });
+            for json in [value.to_string(), serde_json::to_string_pretty(&value).unwrap()] {
+                let escaped = escape_json(&json);
+                assert!(!escaped.replace('\n', "").contains(is_dangerous), "{escaped:?}");
+                assert_eq!(serde_json::from_str::<serde_json::Value>(&escaped).unwrap(), value, "{text:?}");
+            }
         }
     }
 

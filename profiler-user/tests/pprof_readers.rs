@@ -48,12 +48,19 @@ fn nasty_names() -> Vec<String> {
         "main.(*T).f",
         "two words",
         "quote\"back\\slash'%d{}",
-        "\u{202e}override",
+        // What a terminal would obey: `raw` goes in, this comes out.
+        "\\u{202e}override",
+        "\\x1b[31mred\\x0a",
     ];
     let mut names: Vec<String> = plain.map(String::from).to_vec();
     names.push("x".repeat(2000));
     names.push("\u{e9}".repeat(2000));
     names
+}
+
+/// The name as the interpreter has it, of one that is written escaped.
+fn raw(name: &str) -> String {
+    name.replace("\\u{202e}", "\u{202e}").replace("\\x1b", "\x1b").replace("\\x0a", "\n")
 }
 
 fn rows() -> Vec<Row> {
@@ -99,7 +106,7 @@ fn profile_of(rows: &[Row]) -> Profile {
     for row in rows {
         let thread = profile.thread(row.tid, row.thread_start_ns);
         let mut location = |(name, file, start_line, line): &Frame| {
-            let function = profile.function(name, file, *start_line);
+            let function = profile.function(&raw(name), file, *start_line);
             profile.location(function, *line, 0)
         };
         let stack: Vec<_> = row.stack.iter().map(&mut location).collect();

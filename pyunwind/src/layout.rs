@@ -73,6 +73,8 @@ pub struct Layout {
     pub interpreter_gc_collecting: u32,
     /// `PyInterpreterState.gc.frame` (3.15+): the frame in which the collection was triggered.
     pub interpreter_gc_frame: u32,
+    /// `PyThreadState.cframe` (3.10-3.12): what the innermost evaluation has on the C stack.
+    pub thread_cframe: u32,
     /// `sizeof` what must be read of a `PyThreadState` to reach every `thread_` field (multiple of 8, below 512).
     pub thread_span: u16,
     pub thread_next: u16,
@@ -116,8 +118,6 @@ pub struct Layout {
     pub code_linetable: u16,
     /// `co_version` (3.12+).
     pub code_version: u16,
-    /// `_co_firsttraceable` (3.11+).
-    pub code_firsttraceable: u16,
     /// `co_code_adaptive` (3.11+).
     pub code_instructions: u16,
     /// `co_tlbc` (free-threaded 3.14+): copies of the bytecode, one per thread that needs one.
@@ -148,7 +148,13 @@ pub struct Layout {
     pub gil: u8,
     /// What names and paths are: `TEXT_*`.
     pub text: u8,
-    pub reserved: [u8; 2],
+}
+
+impl Layout {
+    #[inline(always)]
+    pub fn has_thread_cframe(&self) -> bool {
+        self.thread_cframe != ABSENT_32
+    }
 }
 
 const _: () = assert!(size_of::<Layout>().is_multiple_of(4) && size_of::<Layout>() <= 160);

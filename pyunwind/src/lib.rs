@@ -1,7 +1,7 @@
 //! CPython's thread states, frames and code objects, read out of raw memory.
 //!
 //! The same code runs inside a BPF program, in host tests against live interpreters, and on snapshots. What the
-//! kernel can reach (`addr`, `error`, `layout`, `memory`, `thread`, `code`, `step`) never panics, allocates or
+//! kernel can reach (`addr`, `error`, `layout`, `memory`, `thread`, `nested`, `code`, `step`) never panics, allocates or
 //! dispatches dynamically; everything else stands behind the `host` feature.
 #![no_std]
 #![forbid(unsafe_code)]
@@ -16,6 +16,7 @@ pub mod code;
 pub mod error;
 pub mod layout;
 pub mod memory;
+pub mod nested;
 pub mod step;
 pub mod text;
 pub mod thread;

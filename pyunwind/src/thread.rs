@@ -1,4 +1,5 @@
-//! Finding the thread state of the interrupted thread: the one whose `thread_id` is the thread pointer.
+//! Finding the thread state of the interrupted thread: the one whose `thread_id` is the thread pointer, or
+//! belongs to it.
 //!
 //! The "current thread state" variable is useless here: it is NULL whenever the GIL is released. The list of thread
 //! states has new threads at its head. While a thread is being created its state carries the creator's id
@@ -12,6 +13,13 @@ use crate::{Addr, Fault, Layout, Memory};
 const BOUND_GILSTATE: u64 = 1 << 3;
 /// `PyThreadState._status.holds_gil` (3.13; an `int` of its own behind `_status` from 3.14 on).
 const HOLDS_GIL: u64 = 1 << 5;
+
+/// Python numbers a thread by the address of the C library's descriptor of it (`pthread_self`), which is the thread pointer on
+/// x86-64. On aarch64 it ends at the thread pointer (glibc `sysdeps/aarch64/nptl/tls.h`, musl `arch/aarch64/pthread_arch.h`):
+/// how far below it begins depends on the C library, is the same for all threads of a process, and is less than this. Nobody
+/// else's can begin there, since each is at the end of a mapping of its thread.
+pub const ID_WITHIN_BYTES: u64 =
+    if cfg!(any(target_arch = "aarch64", bpf_target_arch = "aarch64")) { 4096 } else { 1 };
 
 /// What the walk needs of one thread state, read in one go.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -50,10 +58,10 @@ impl ThreadState {
 /// A walk over all thread states of all interpreters, one per [`ThreadWalk::step`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct ThreadWalk {
-    interpreter: Addr,
+    pub(crate) interpreter: Addr,
     next: Addr,
-    best: ThreadState,
-    /// A thread may run several interpreters, one inside the other, and only the C stack tells which runs now.
+    pub(crate) best: ThreadState,
+    /// A thread may run several interpreters, one inside the other, and only the C stack tells which runs now (up to 3.12).
     nested: bool,
     /// Ends of lists that [`ThreadWalk::list`] has come to.
     ends: u32,
@@ -76,15 +84,22 @@ fn examine(
     address: Addr,
     thread_pointer: u64,
 ) -> Result<Option<(ThreadState, bool)>, Fault> {
-    if memory.field(u32::from(layout.thread_thread_id)) != thread_pointer {
+    let id = memory.field(u32::from(layout.thread_thread_id));
+    if thread_pointer.wrapping_sub(id) >= ID_WITHIN_BYTES {
         return Ok(None);
     }
+    let state = read(memory, layout, address)?;
+    Ok(Some((state, state.status & BOUND_GILSTATE != 0)))
+}
+
+/// The thread state at `address`, which has been loaded, whosever it is.
+#[inline(always)]
+pub(crate) fn read(memory: &mut impl Memory, layout: &Layout, address: Addr) -> Result<ThreadState, Fault> {
     let frame = Addr(memory.field(u32::from(layout.thread_frame)));
     let mut status = BOUND_GILSTATE;
     if layout.thread_status != ABSENT {
         status = memory.field(u32::from(layout.thread_status));
     }
-    let own = status & BOUND_GILSTATE != 0;
     let interpreter = Addr(memory.field(u32::from(layout.thread_interp)));
     let (mut top, mut limit) = (Addr::NULL, Addr::NULL);
     if layout.thread_datastack_top != ABSENT {
@@ -96,9 +111,26 @@ fn examine(
     } else {
         Addr(memory.word(frame.offset(u64::from(layout.cframe_current)))?)
     };
-    let state =
-        ThreadState { address, frame, leaf, datastack_top: top, datastack_limit: limit, interpreter, status };
-    Ok(Some((state, own)))
+    Ok(ThreadState { address, frame, leaf, datastack_top: top, datastack_limit: limit, interpreter, status })
+}
+
+/// The thread state at this address, whosever it is; with its thread pointer, and whether it is the thread's own or one of
+/// several that the thread has.
+#[cfg(feature = "host")]
+pub fn state_at(
+    memory: &mut impl Memory,
+    layout: &Layout,
+    address: Addr,
+) -> Result<(ThreadState, u64, bool), Fault> {
+    if address.is_null() || !address.is_aligned() {
+        return Err(Fault);
+    }
+    memory.load(address, u32::from(layout.thread_span))?;
+    let pointer = memory.field(u32::from(layout.thread_thread_id));
+    match examine(memory, layout, address, pointer)? {
+        Some((state, own)) => Ok((state, pointer, own)),
+        None => Err(Fault),
+    }
 }
 
 /// The thread state that holds the GIL, if that is this thread's and the runtime says so (3.11 and older). It is the one
@@ -215,25 +247,43 @@ impl ThreadWalk {
         layout: &Layout,
         runtime: Addr,
     ) -> Result<Option<ThreadWalk>, Fault> {
+        let mut walk = ThreadWalk::default();
+        Ok(walk.start(memory, layout, runtime)?.then_some(walk))
+    }
+
+    /// The same for a walk that has its place already; `false` while there is no interpreter.
+    #[inline(always)]
+    pub fn start(&mut self, memory: &mut impl Memory, layout: &Layout, runtime: Addr) -> Result<bool, Fault> {
         let head = memory.word(runtime.offset(u64::from(layout.runtime_interpreters_head)))?;
         if head == 0 {
-            return Ok(None);
+            return Ok(false);
         }
         let interpreter = Addr(head);
         let next = Addr(memory.word(interpreter.offset(u64::from(layout.interpreter_threads_head)))?);
         // New interpreters are at the head, and may have no thread states: while they are made, and from 3.13 on
         // whenever no thread runs them. Only if there is no other has the process not started.
         if next.is_null() && memory.word(interpreter.offset(u64::from(layout.interpreter_next)))? == 0 {
-            return Ok(None);
+            return Ok(false);
         }
-        // From 3.12 on a thread state says whether it is the one that runs.
-        let nested = layout.cframe_current != ABSENT
-            && layout.thread_status == ABSENT
+        // From 3.13 on a thread that runs an interpreter has a state there, and the state says whether it is the one that runs.
+        let nested = (layout.has_thread_cframe() || layout.thread_status == ABSENT)
             && memory.word(interpreter.offset(u64::from(layout.interpreter_next)))? != 0;
-        Ok(Some(ThreadWalk { interpreter, next, best: ThreadState::default(), nested, ends: 0 }))
+        *self = ThreadWalk { interpreter, next, nested, ..ThreadWalk::default() };
+        Ok(true)
     }
 
-    /// Whether only a walk to the end tells which of several thread states runs: no hint can.
+    /// The id of the thread whose state is the only one of the interpreter that the walk begins with.
+    #[inline(always)]
+    pub fn only_id(&self, memory: &mut impl Memory, layout: &Layout) -> Option<u64> {
+        if self.next.is_null() || !self.next.is_aligned() {
+            return None;
+        }
+        memory.load(self.next, u32::from(layout.thread_span)).ok()?;
+        let is_only = memory.field(u32::from(layout.thread_next)) == 0;
+        is_only.then(|| memory.field(u32::from(layout.thread_thread_id)))
+    }
+
+    /// Whether only the C stack tells which of several thread states runs: no hint can. See [`crate::nested`].
     #[inline(always)]
     pub fn is_nested(&self) -> bool {
         self.nested
@@ -247,39 +297,55 @@ impl ThreadWalk {
         layout: &Layout,
         thread_pointer: u64,
     ) -> Result<WalkStep, Fault> {
-        if self.next.is_null() {
-            if self.interpreter.is_null() {
-                return Ok(WalkStep::End);
-            }
-            let next = memory.word(self.interpreter.offset(u64::from(layout.interpreter_next)))?;
-            self.interpreter = Addr(next);
-            if next == 0 {
-                return Ok(WalkStep::End);
-            }
-            self.next =
-                Addr(memory.word(self.interpreter.offset(u64::from(layout.interpreter_threads_head)))?);
-            return Ok(WalkStep::More);
-        }
-        if !self.next.is_aligned() {
-            return Err(Fault);
-        }
         let address = self.next;
-        memory.load(address, u32::from(layout.thread_span))?;
-        self.next = Addr(memory.field(u32::from(layout.thread_next)));
+        if address.is_null() {
+            return self.turn(memory, layout);
+        }
+        self.advance(memory, layout)?;
         if let Some((state, own)) = examine(memory, layout, address, thread_pointer)? {
             if own && state.runs_python(layout) {
-                // 3.11: stacks grow down, so the innermost interpreter has the lowest cframe. Older frames are no part
-                // of the C stack; the newest interpreter, which comes first, is the likeliest.
-                if !self.nested || !self.best.runs_python(layout) || state.frame < self.best.frame {
+                // 3.11: stacks grow down, so the innermost interpreter has the lowest cframe. Without the C stack older
+                // ones do not tell: the newest interpreter, which comes first, is the likeliest.
+                let tells = self.nested && layout.cframe_current != ABSENT && layout.thread_status == ABSENT;
+                if !tells || !self.best.runs_python(layout) || state.frame < self.best.frame {
                     self.best = state;
                 }
-                return Ok(if self.nested { WalkStep::More } else { WalkStep::Found });
+                return Ok(if tells { WalkStep::More } else { WalkStep::Found });
             }
             if !self.best.runs_python(layout) {
                 self.best = state;
             }
         }
         Ok(WalkStep::More)
+    }
+
+    /// From the end of a list to the next interpreter.
+    #[inline(always)]
+    pub(crate) fn turn(&mut self, memory: &mut impl Memory, layout: &Layout) -> Result<WalkStep, Fault> {
+        if self.interpreter.is_null() {
+            return Ok(WalkStep::End);
+        }
+        let next = memory.word(self.interpreter.offset(u64::from(layout.interpreter_next)))?;
+        self.interpreter = Addr(next);
+        if next == 0 {
+            return Ok(WalkStep::End);
+        }
+        self.next = Addr(memory.word(self.interpreter.offset(u64::from(layout.interpreter_threads_head)))?);
+        Ok(WalkStep::More)
+    }
+
+    /// Loads the thread state that comes next, if there is one, and turns to the one behind it.
+    #[inline(always)]
+    pub(crate) fn advance(&mut self, memory: &mut impl Memory, layout: &Layout) -> Result<Addr, Fault> {
+        let address = self.next;
+        if !address.is_aligned() {
+            return Err(Fault);
+        }
+        if !address.is_null() {
+            memory.load(address, u32::from(layout.thread_span))?;
+            self.next = Addr(memory.field(u32::from(layout.thread_next)));
+        }
+        Ok(address)
     }
 
     /// The best match so far: NULL address when there was none.

@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::Stdio;
 use std::thread;
 
-use pyunwind::host::lines::{Line, LineTable};
+use pyunwind::host::lines::{Line, LineMarks, LineTable};
 use pyunwind::layout::{LINES_LNOTAB, LINES_LNOTAB_2, LINES_PEP626, LINES_PEP657};
 
 /// Fewer code objects than this are not a standard library.
@@ -228,4 +228,49 @@ fn noise_neither_panics_nor_takes_longer_than_its_length() {
             }
         }
     }
+}
+
+#[test]
+fn marks_change_no_answer_while_the_table_grows() {
+    let mut state = 0x2545_f491_4f6c_dd1du64;
+    let mut noise = || {
+        state ^= state << 13;
+        state ^= state >> 7;
+        state ^= state << 17;
+        state
+    };
+    for round in 0..200 {
+        let len = 1 + noise() % 20_000;
+        // Entries that cover nothing, and entries of many bytes, are what a mark could be misplaced in.
+        let mask = [0xff, 0x01, 0x7f, 0x83][(noise() % 4) as usize];
+        let whole: Vec<u8> = (0..len).map(|_| noise() as u8 & mask).collect();
+        let (kind, first_line) = ((round % 4) as u8, (noise() % 1000) as i32);
+        let mut table = LineTable { kind, first_line, bytes: Vec::new(), complete: false };
+        let mut marks = LineMarks::default();
+        while table.bytes.len() < whole.len() {
+            let more = whole.len().min(table.bytes.len() + 1 + (noise() % 7000) as usize);
+            table.bytes.extend_from_slice(&whole[table.bytes.len()..more]);
+            table.complete = more == whole.len();
+            for _ in 0..50 {
+                let index = (noise() % (2 * len)) as i32 - 1;
+                assert_eq!(table.line_by(index, &mut marks), table.line(index), "{index} of {table:x?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_table_of_a_megabyte_is_walked_once_and_not_for_each_instruction() {
+    // Each pair: one code unit and one line more (PEP 626). Walked anew each time, this is 10^11 entries, or minutes.
+    let table =
+        LineTable { kind: LINES_PEP626, first_line: 0, bytes: [2, 1].repeat(1 << 19), complete: true };
+    let mut marks = LineMarks::default();
+    let begin = std::time::Instant::now();
+    for step in 0..1_i64 << 19 {
+        // Every instruction, in no order.
+        let index = ((step * 7919) % (1 << 19)) as i32;
+        assert_eq!(table.line_by(index, &mut marks), Line::At(index as u32 + 1));
+    }
+    let took = begin.elapsed();
+    assert!(took < std::time::Duration::from_secs(20), "{took:?}");
 }

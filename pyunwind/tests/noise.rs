@@ -6,6 +6,7 @@ mod synthetic;
 use pyunwind::host::code_object::CodeObject;
 use pyunwind::host::dict::Objects;
 use pyunwind::host::thread_names::thread_names;
+use pyunwind::nested::Nested;
 use pyunwind::step::Walk;
 use pyunwind::thread::{ThreadWalk, WalkStep, revisit};
 use pyunwind::{Addr, Fault, Memory, Outcome, code};
@@ -171,10 +172,22 @@ fn noise_ends_within_bounds_on_every_layout() {
             let runtime = Addr(noise.inside());
             let mut thread = revisit(&mut memory, &layout, Addr(noise.word()), THREAD).ok().flatten();
             if let Ok(Some(mut walk)) = ThreadWalk::begin(&mut memory, &layout, runtime) {
+                // Every other time as the kernel does it where there are several interpreters.
+                let mut nested = Nested::default();
+                nested.begin(noise.word(), Addr(noise.word()));
                 for _ in 0..MAX_THREADS {
-                    if !matches!(walk.step(&mut memory, &layout, THREAD), Ok(WalkStep::More)) {
+                    let step = if round % 2 == 0 {
+                        nested.step(&mut walk, &mut memory, &layout, THREAD)
+                    } else {
+                        walk.step(&mut memory, &layout, THREAD)
+                    };
+                    if !matches!(step, Ok(WalkStep::More)) {
                         break;
                     }
+                }
+                let held = nested.holding(noise.word());
+                if !held.is_null() {
+                    let _ = Nested::settle(&mut walk, &mut memory, &layout, held);
                 }
                 thread = Some(walk.best()).filter(|best| !best.address.is_null()).or(thread);
                 if let Ok(Some(mut walk)) = ThreadWalk::begin(&mut memory, &layout, runtime) {

@@ -4,8 +4,9 @@
 mod common;
 
 use common::snapshot::{Ranges, Replay, Snapshot, snapshots};
-use common::stacks::{Frame, MAX_STEPS, MAX_THREADS, Stack, describe, find, unwind};
+use common::stacks::{Frame, MAX_FRAMES, MAX_STEPS, MAX_THREADS, Stack, describe, find, unwind};
 use pyunwind::host::code_object::CodeError;
+use pyunwind::host::stacks::{Frame as StackFrame, stack, thread_states};
 use pyunwind::host::thread_names::thread_names;
 use pyunwind::layout::{ABSENT, GIL_UNKNOWN};
 use pyunwind::thread::{collects, current, holds_gil, revisit};
@@ -120,6 +121,57 @@ fn every_range_is_missed_by_name() {
             assert!(!memory.outside.is_empty(), "{python}: nobody reads what is at {at:#x}");
         }
     }
+}
+
+/// The same for whoever looks from user space: states are listed, and walked one by one.
+fn dumped(memory: &mut Replay<'_>, layout: &Layout, runtime: Addr, pointer: u64) -> Option<Sample> {
+    let (states, _) = thread_states(memory, layout, runtime, MAX_THREADS);
+    let (address, _) = states.into_iter().find(|(_, of)| *of == pointer)?;
+    let thread = revisit(memory, layout, address, pointer).ok()??;
+    let found = stack(memory, layout, runtime, &thread, MAX_FRAMES);
+    let of = |frame: &StackFrame| describe(memory, layout, frame.code, frame.index);
+    let frames = found.frames.iter().map(of).collect();
+    Some(Sample { outcome: found.outcome, frames, walk_reads: 0 })
+}
+
+#[test]
+fn every_read_fails_in_turn() {
+    let (mut failed, mut not_whole) = (0, 0);
+    for snapshot in snapshots() {
+        let Snapshot { python, runtime, .. } = &snapshot;
+        let layout = snapshot.layout();
+        for (pointer, expected) in &snapshot.truth {
+            for look in [
+                |memory: &mut Replay<'_>, layout: &Layout, runtime, pointer| {
+                    Some(sample(memory, layout, runtime, pointer))
+                },
+                dumped,
+            ] {
+                let mut memory = Replay::of(&snapshot.ranges);
+                look(&mut memory, &layout, *runtime, *pointer).expect("the thread");
+                for fail_at in 0..memory.reads {
+                    let mut memory = Replay::failing(&snapshot.ranges, fail_at);
+                    // A thread that is not found has no stack that could be wrong.
+                    let Some(found) = look(&mut memory, &layout, *runtime, *pointer) else { continue };
+                    failed += 1;
+                    let whole = found.outcome == Outcome::Complete && found.frames.iter().all(Result::is_ok);
+                    not_whole += usize::from(!whole);
+                    check_part(&found, expected, &layout)
+                        .unwrap_or_else(|why| panic!("{python}, read {fail_at}: {why}, {:?}", found.outcome));
+                }
+            }
+        }
+        let mut memory = Replay::of(&snapshot.ranges);
+        thread_names(&mut memory, &layout, *runtime).unwrap();
+        for fail_at in 0..memory.reads {
+            let mut memory = Replay::failing(&snapshot.ranges, fail_at);
+            for name in thread_names(&mut memory, &layout, *runtime).unwrap_or_default() {
+                assert!(snapshot.names.contains(&(name.ident, name.name.clone())), "{python}: {name:?}");
+            }
+        }
+    }
+    println!("{failed} looks with a read that failed, {not_whole} of them told of it");
+    assert!(not_whole * 2 > failed, "{not_whole} of {failed}");
 }
 
 /// Whether what was found of a stack, while something was missing, is a part of it.

@@ -60,9 +60,9 @@ fn no_more_reads_than_frames_code_objects_and_links_of_cframes_need() {
         };
         let (single, windowed) = (reads(&mut world, false), reads(&mut world, true));
         // Runtime, interpreter, thread, cframe and the two words below it; per code object one read and, up to 3.11, its name.
-        // 3.11 also asks whether there is another interpreter.
+        // Up to 3.12 it is also asked whether there is another interpreter.
         let cframes = if layout.cframe_current == ABSENT { 0 } else { 3 };
-        let fixed = 3 + cframes + u32::from(layout.minor == 11);
+        let fixed = 3 + cframes + u32::from(layout.minor <= 12);
         let codes = 16 * if layout.code_version == ABSENT { 2 } else { 1 };
         let shims = if layout.shim_owner == NO_SHIM { 0 } else { 2 };
         assert_eq!(single, fixed + codes + 16 + shims, "3.{}", layout.minor);

@@ -101,7 +101,7 @@ fn check_threads(python: &Python, count: u32, ns: u64) {
             "{python}: {thread}: {lost_ns} of {all_ns} ns not found"
         );
         assert!(
-            work_seen_ns * 10 >= work_ns * 9 && work_seen_ns * 10 <= work_ns * 11,
+            work_seen_ns * 10 >= work_ns * 9 && work_seen_ns * 10 <= work_ns * 11 + capture.stolen_ns * 10,
             "{python}: {thread}: {work_seen_ns} ns of {work_ns} ns"
         );
     }
@@ -183,5 +183,8 @@ fn three_hundred_processes_with_two_thousand_threads() {
         children.len()
     );
     assert!(lost * 100 <= samples, "{lost} of {samples} samples without a stack");
-    assert!(shown_ns * 100 >= used_ns * 93 && shown_ns * 100 <= used_ns * 107, "{shown_ns} of {used_ns} ns");
+    assert!(
+        shown_ns * 100 >= used_ns * 93 && shown_ns * 100 <= used_ns * 107 + capture.stolen_ns * 100,
+        "{shown_ns} of {used_ns} ns"
+    );
 }

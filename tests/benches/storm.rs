@@ -11,6 +11,7 @@ use std::io::Read;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use pyprof_tests::limits::Limits;
 use pyprof_tests::{Capture, Python, capture, pythons};
 use serde_json::Value;
 
@@ -51,7 +52,7 @@ struct Sums {
     work_ns: u64,
 }
 
-fn storm(pythons: &[Python]) -> Vec<Started> {
+fn storm(pythons: &[Python], limits: &Limits) -> Vec<Started> {
     let begin = Instant::now();
     (0..PROCESSES)
         .map(|number| {
@@ -60,6 +61,7 @@ fn storm(pythons: &[Python]) -> Vec<Started> {
             let python = number as usize % pythons.len();
             let mut command = Command::new(&pythons[python].path);
             command.args(["-c", CODE]).stdin(Stdio::null()).stdout(Stdio::piped());
+            limits.enter(&mut command);
             Started { python, child: command.spawn().expect("it runs") }
         })
         .collect()
@@ -107,7 +109,8 @@ fn add(sums: &mut Sums, capture: &Capture, python: &Python, pid: u32) {
 fn two_hundred_short_lives_in_ten_seconds() {
     let pythons = pythons();
     let recording = capture::start(&["-F", HZ, "--max-cpu", "400"]);
-    let mut started = storm(&pythons);
+    let limits = Limits::new("storm", PROCESSES + 50, 4 << 30);
+    let mut started = storm(&pythons, &limits);
     let ends: Vec<(u64, u64)> = started.iter_mut().map(|one| end(&mut one.child)).collect();
     let capture = recording.stop();
     assert_eq!(capture.code, 0, "{}", capture.stderr);
@@ -149,13 +152,15 @@ fn two_hundred_short_lives_in_ten_seconds() {
     let later = all.samples - outcome("starting");
     let lost = outcome("unknown") + outcome("unreadable") + outcome("torn") + outcome("thread_not_found");
     assert!(lost * 100 <= later * 5, "{lost} of {later} ticks after the first thread state are lost");
-    within_5_percent("wait4", all.shown_ns, all.used_ns);
+    within_5_percent("wait4", all.shown_ns, all.used_ns, capture.stolen_ns);
     // All of it is Python frames, whatever came before and after.
-    within_5_percent("work", all.work_ns, WORK_NS * u64::from(PROCESSES));
+    within_5_percent("work", all.work_ns, WORK_NS * u64::from(PROCESSES), capture.stolen_ns);
 }
 
-fn within_5_percent(what: &str, shown_ns: u64, true_ns: u64) {
-    assert!(shown_ns.abs_diff(true_ns) * 100 <= true_ns * 5, "{what}: {shown_ns} ns shown of {true_ns} ns");
+/// Or more by what was stolen meanwhile.
+fn within_5_percent(what: &str, shown_ns: u64, true_ns: u64, stolen_ns: u64) {
+    let range = true_ns - true_ns / 20..=true_ns + true_ns / 20 + stolen_ns;
+    assert!(range.contains(&shown_ns), "{what}: {shown_ns} ns shown of {true_ns} ns, {stolen_ns} stolen");
 }
 
 fn report(what: &str, sums: &Sums) {

@@ -8,7 +8,7 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 
 use serde_json::Value;
 
-use crate::{Profile, Scratch};
+use crate::{Profile, Scratch, stolen_ns};
 
 /// The binary under test.
 pub fn binary() -> PathBuf {
@@ -33,6 +33,7 @@ pub struct Recording {
     stderr: BufReader<ChildStderr>,
     said: String,
     scratch: Scratch,
+    stolen: f64,
     _lock: Option<File>,
 }
 
@@ -54,6 +55,8 @@ pub struct Capture {
     pub stderr: String,
     /// `capture.json`; null where none was written.
     pub json: Value,
+    /// What a hypervisor took from this host meanwhile, which ticks show and nobody is charged.
+    pub stolen_ns: u64,
     scratch: Scratch,
 }
 
@@ -98,7 +101,14 @@ fn spawn(mut command: Command, args: &[&str]) -> Recording {
         .spawn()
         .expect("pyprof-bpf runs");
     let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
-    Recording { child: Running(child), stderr, said: String::new(), scratch, _lock: lock }
+    Recording {
+        child: Running(child),
+        stderr,
+        said: String::new(),
+        scratch,
+        stolen: stolen_ns(),
+        _lock: lock,
+    }
 }
 
 /// Runs a capture to its end; `args` should hold a duration.
@@ -132,7 +142,15 @@ impl Recording {
         let json = std::fs::read(self.scratch.path().join("out/capture.json"))
             .map(|bytes| serde_json::from_slice(&bytes).expect("capture.json is JSON"))
             .unwrap_or(Value::Null);
-        Capture { code: status.code().unwrap_or(-1), stderr: self.said, json, scratch: self.scratch }
+        // In ticks of 10 ms.
+        let stolen_ns = (stolen_ns() - self.stolen + 1e7) as u64;
+        Capture {
+            code: status.code().unwrap_or(-1),
+            stderr: self.said,
+            json,
+            stolen_ns,
+            scratch: self.scratch,
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
+use crate::limits::Limits;
 use crate::{Python, Scratch, Target};
 
 const SETUP: &str = include_str!("../targets/container.sh");
@@ -16,6 +17,8 @@ pub const ROOTLESS: &[&str] = &["-U", "-r", "-p", "-m", "-u", "-i", "-n", "-C"];
 pub struct Container {
     pub target: Target,
     _root: Scratch,
+    // After the target: it waits for the processes in the group.
+    _limits: Limits,
 }
 
 /// Where the interpreter is inside.
@@ -38,9 +41,11 @@ impl Container {
         command.args(namespaces).args(["--fork", "--kill-child", "sh", "-c", SETUP, "sh"]);
         command.args([root.path(), prefix, app]).args(inside);
         command.env("LD_LIBRARY_PATH", "/app/lib:/opt/py/lib").env("PYTHONHOME", "/opt/py");
+        let limits = Limits::new("container", 50, 1 << 30);
+        limits.enter(&mut command);
         let mut target = Target::command(command);
         target.line();
-        Container { target, _root: root }
+        Container { target, _root: root, _limits: limits }
     }
 
     /// The pid of the first process inside, as the host knows it.

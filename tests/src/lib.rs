@@ -4,12 +4,18 @@
 //! Needs root. `cargo xtask test` sets `PYPROF_BIN` (the built `pyprof-bpf`) and `PYPROF_PYTHONS`; without them the
 //! release binary of this workspace and the interpreters of pyenv and Debian are used.
 
+pub mod bpf;
 pub mod capture;
 pub mod container;
+pub mod dump;
 pub mod go;
 pub mod limits;
 pub mod pprof;
+pub mod privileges;
 pub mod pythons;
+pub mod readers;
+pub mod running;
+pub mod table;
 pub mod target;
 
 pub use capture::{Capture, Recording};
@@ -19,6 +25,21 @@ pub use target::Target;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
+
+/// `cargo xtask vm` says that the processor is emulated. Its interrupts come late by a share of every burst and some not at all,
+/// by as much as the machine below is busy, and nobody takes account of it: less is shown than was charged, and ticks are
+/// fewer. What must add up exactly does so there, too.
+pub fn is_emulated() -> bool {
+    std::env::var_os("PYPROF_EMULATED").is_some()
+}
+
+/// CPU time that a hypervisor took from this host, ns, in ticks of 10 ms (`/proc/stat`, `steal`). The scheduler charges it to
+/// nobody (`CONFIG_PARAVIRT_TIME_ACCOUNTING`), while the clock of the ticks goes on, and the one on the wall.
+pub fn stolen_ns() -> f64 {
+    let text = std::fs::read_to_string("/proc/stat").expect("/proc/stat");
+    let ticks = text.lines().next().and_then(|line| line.split_whitespace().nth(8)?.parse::<f64>().ok());
+    ticks.unwrap_or(0.0) * 1e7
+}
 
 /// A directory below the system's temporary one that goes with its owner.
 pub struct Scratch(PathBuf);

@@ -1,7 +1,14 @@
 //! A control group with limits, so that a test with thousands of threads cannot take the host with it.
 
+use std::fs::File;
+use std::io::Write;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
+
+static NEXT: AtomicU32 = AtomicU32::new(0);
 
 /// Goes with its owner; what still runs in it is waited for a little.
 pub struct Limits(Vec<PathBuf>);
@@ -14,9 +21,10 @@ impl Limits {
         } else {
             &[("/sys/fs/cgroup", "pids.max", "memory.max")]
         };
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let mut limits = Limits(Vec::new());
         for (root, tasks_file, memory_file) in roots {
-            let path = Path::new(root).join(format!("pyprof-test-{name}-{}", std::process::id()));
+            let path = Path::new(root).join(format!("pyprof-test-{name}-{}-{number}", std::process::id()));
             std::fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
             limits.0.push(path.clone());
             for (file, value) in [(tasks_file, u64::from(tasks)), (memory_file, memory_bytes)] {
@@ -34,6 +42,40 @@ impl Limits {
     pub fn add(&self, pid: u32) {
         for path in &self.0 {
             std::fs::write(path.join("cgroup.procs"), pid.to_string()).expect("root moves processes");
+        }
+    }
+
+    /// Ends all that is in the group, also what makes new processes meanwhile.
+    pub fn kill(&self) {
+        let deadline = Instant::now() + Duration::from_secs(10);
+        loop {
+            let path = self.0[0].join("cgroup.procs");
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
+            if pids.is_empty() {
+                return;
+            }
+            assert!(Instant::now() < deadline, "{}: {pids:?}", path.display());
+            for pid in pids {
+                // SAFETY: a process of this group.
+                unsafe { libc::kill(pid, libc::SIGKILL) };
+            }
+        }
+    }
+
+    /// The command will begin in the group: nothing that it makes can be too early for [`Limits::add`].
+    pub fn enter(&self, command: &mut Command) {
+        let open = |path: &PathBuf| {
+            let file = path.join("cgroup.procs");
+            File::options()
+                .write(true)
+                .open(&file)
+                .unwrap_or_else(|error| panic!("{}: {error}", file.display()))
+        };
+        let mut files: Vec<File> = self.0.iter().map(open).collect();
+        // SAFETY: between fork and exec there are only writes to files that are open; 0 means the writer.
+        unsafe {
+            command.pre_exec(move || files.iter_mut().try_for_each(|file| file.write_all(b"0")));
         }
     }
 }

@@ -98,13 +98,20 @@ fn number_of(message: &[u8], wanted: u64) -> u64 {
 
 impl Profile {
     pub fn read(path: &Path) -> Profile {
+        let profile = Profile::read_foreign(path, "samples");
+        assert_eq!(profile.types.len(), 2, "samples and time");
+        profile
+    }
+
+    /// Of whatever program: `count` is what the profile has for this sample type, and `ns` what comes after it.
+    pub fn read_foreign(path: &Path, sample_type: &str) -> Profile {
         let file = std::fs::File::open(path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let mut bytes = Vec::new();
         flate2::read::GzDecoder::new(file).read_to_end(&mut bytes).expect("gzip");
-        Profile::parse(&bytes)
+        Profile::parse(&bytes, sample_type)
     }
 
-    fn parse(bytes: &[u8]) -> Profile {
+    fn parse(bytes: &[u8], sample_type: &str) -> Profile {
         let all = fields(bytes);
         let messages = |wanted: u64| {
             all.iter().filter_map(move |(number, field)| match field {
@@ -143,6 +150,9 @@ impl Profile {
                 (number_of(location, 1), frame)
             })
             .collect();
+        let types: Vec<(String, String)> =
+            messages(1).map(|ty| (string(number_of(ty, 1)), string(number_of(ty, 2)))).collect();
+        let at = types.iter().position(|(name, _)| name == sample_type).expect("the sample type");
         let samples = messages(2)
             .map(|sample| {
                 let mut values = Vec::new();
@@ -162,8 +172,9 @@ impl Profile {
                         _ => {}
                     }
                 }
-                assert_eq!(values.len(), 2, "one value per sample type");
-                Sample { frames, count: values[0], ns: values[1], labels, numbers: number_labels }
+                assert_eq!(values.len(), types.len(), "one value per sample type");
+                let ns = values.get(at + 1).copied().unwrap_or(0);
+                Sample { frames, count: values[at], ns, labels, numbers: number_labels }
             })
             .collect();
         let number = |wanted: u64| {
@@ -176,7 +187,7 @@ impl Profile {
         let comments = all.iter().filter(|(number, _)| *number == 13);
         Profile {
             samples,
-            types: messages(1).map(|ty| (string(number_of(ty, 1)), string(number_of(ty, 2)))).collect(),
+            types,
             comments: comments.flat_map(|(_, field)| numbers(field)).map(string).collect(),
             period: number(12),
             duration_ns: number(10),

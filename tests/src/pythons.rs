@@ -3,6 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 use std::process::Command;
+use std::sync::{Mutex, PoisonError};
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Python {
@@ -20,7 +21,7 @@ impl fmt::Display for Python {
     }
 }
 
-/// Every minor version that must be there, and the static build.
+/// Every minor version that must be there, and the static build; unless `PYPROF_FEWER` says that fewer are meant.
 const REQUIRED: [u8; 6] = [8, 9, 10, 11, 12, 13];
 /// The oldest version whose standard library has what the targets of the tests need.
 const OLDEST: u8 = 8;
@@ -75,6 +76,10 @@ pub fn pythons() -> Vec<Python> {
         .filter(|python| python.minor >= OLDEST)
         .collect();
     pythons.sort_by_key(|python| (python.minor, python.is_static));
+    if std::env::var_os("PYPROF_FEWER").is_some() {
+        assert!(!pythons.is_empty(), "no interpreters");
+        return pythons;
+    }
     for minor in REQUIRED {
         assert!(
             pythons.iter().any(|python| python.minor == minor && !python.is_static),
@@ -88,10 +93,26 @@ pub fn pythons() -> Vec<Python> {
     pythons
 }
 
-/// The newest interpreter of one minor version, shared build.
+/// Checks every interpreter, two at a time: for what asks for no share of the machine, only for some of it.
+pub fn two_at_a_time(check: impl Fn(&Python) + Sync) {
+    let rest = Mutex::new(pythons().into_iter());
+    let take = || rest.lock().unwrap_or_else(PoisonError::into_inner).next();
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                while let Some(python) = take() {
+                    check(&python);
+                }
+            });
+        }
+    });
+}
+
+/// The newest interpreter of one minor version: shared build, or whatever there is where fewer are meant.
 pub fn python(minor: u8) -> Python {
+    let any_build = std::env::var_os("PYPROF_FEWER").is_some();
     pythons()
         .into_iter()
-        .rfind(|python| python.minor == minor && !python.is_static)
+        .rfind(|python| python.minor == minor && (any_build || !python.is_static))
         .unwrap_or_else(|| panic!("CPython 3.{minor} is missing"))
 }

@@ -11,7 +11,7 @@ use crate::{Python, Scratch};
 /// Within this every host gives a few seconds of CPU time.
 const DEADLINE: Duration = Duration::from_secs(120);
 
-/// Spends all its time in `spin`.
+/// All its time is spent in `spin`, once it has said that it is ready.
 pub const SPIN: &str = "
 def spin():
     while True:
@@ -84,6 +84,11 @@ impl Target {
         line
     }
 
+    /// From now on its first thread, and all that this makes, runs on this CPU only.
+    pub fn pin(&self, cpu: usize) {
+        pin(self.pid(), cpu);
+    }
+
     /// Sends a line to the target's standard input.
     pub fn tell(&mut self, line: &str) {
         let stdin = self.stdin.as_mut().expect("standard input is open");
@@ -98,6 +103,11 @@ impl Target {
         let status = self.child.wait().expect("the target is ours");
         assert!(status.success(), "the target failed: {status}");
         rest
+    }
+
+    /// Waits for the target to end in whatever way.
+    pub fn ended(&mut self) -> std::process::ExitStatus {
+        self.child.wait().expect("the target is ours")
     }
 
     /// CPU time that the scheduler charged to all living threads of the process, ns (`/proc/PID/task/TID/schedstat`,
@@ -129,6 +139,17 @@ pub fn wait_for_cpu(pid: u32, time: Duration) {
         assert!(begun.elapsed() < DEADLINE, "the host gave no {time:?} of CPU time within {DEADLINE:?}");
         std::thread::sleep(Duration::from_millis(10));
     }
+}
+
+/// Has a thread, and all that it makes from now on, run on this CPU only.
+pub fn pin(tid: u32, cpu: usize) {
+    // SAFETY: `cpu_set_t` is plain bits.
+    let mut set: libc::cpu_set_t = unsafe { std::mem::zeroed() };
+    // SAFETY: the set is ours, and the macro checks its size.
+    unsafe { libc::CPU_SET(cpu, &mut set) };
+    // SAFETY: a valid set of the size that is stated.
+    let done = unsafe { libc::sched_setaffinity(tid as i32, size_of_val(&set), &set) };
+    assert_eq!(done, 0, "{}", std::io::Error::last_os_error());
 }
 
 impl Drop for Target {

@@ -4,11 +4,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use pyprof_tests::pythons::python;
+use pyprof_tests::pythons::{python, two_at_a_time};
 use pyprof_tests::target::wait_for_cpu;
-use pyprof_tests::{Capture, Profile, Python, Scratch, Target, capture, go, pythons};
+use pyprof_tests::{Capture, Profile, Python, Scratch, Target, capture, go};
 
 /// Prints its pid and that of a child, both of which spin until the end; `exec` becomes another program on a word.
 const SOURCE: &str = r#"
@@ -73,12 +74,14 @@ struct Container {
 
 impl Container {
     fn new() -> Container {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
         // systemd's own hierarchy of a hybrid host, or the unified one.
         let roots = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
         let root = roots.into_iter().find(|root| Path::new(root).join("cgroup.procs").exists());
         let mut path = PathBuf::from(root.expect("control groups are mounted"));
         let mut container =
-            Container { id: format!("{:08x}", std::process::id()).repeat(8), made: Vec::new() };
+            Container { id: format!("{number:08x}{:08x}", std::process::id()).repeat(4), made: Vec::new() };
         let top = format!("pyprof-labels-{}-{:p}", std::process::id(), &raw const container);
         for element in [top, format!("pod{POD}"), container.id.clone()] {
             path.push(element);
@@ -129,13 +132,13 @@ fn map(pairs: &[(&str, &str)]) -> BTreeMap<String, String> {
 fn labels_are_in_every_output_and_survive_fork_and_exec() {
     let script = script("labelled.py");
     let attributes = format!("service.name=pay%20ments,deployment.environment=dev,token={SECRET}");
-    for python in pythons() {
+    two_at_a_time(|python| {
         let container = Container::new();
         let datadog = [("DD_SERVICE", "checkout"), ("DD_ENV", "prod"), ("DD_VERSION", "1.2.3")];
-        let mut forker = target(&python, &script, &datadog, "fork");
-        let mut execer = target(&python, &script, &[("OTEL_RESOURCE_ATTRIBUTES", &attributes)], "exec");
-        let plain = target(&python, &script, &[], "");
-        let contained = target(&python, &script, &[("OTEL_SERVICE_NAME", "inside")], "");
+        let mut forker = target(python, &script, &datadog, "fork");
+        let mut execer = target(python, &script, &[("OTEL_RESOURCE_ATTRIBUTES", &attributes)], "exec");
+        let plain = target(python, &script, &[], "");
+        let contained = target(python, &script, &[("OTEL_SERVICE_NAME", "inside")], "");
         container.add(contained.pid());
         // What the machine that runs the test puts a process into.
         let unit = std::fs::read_to_string(format!("/proc/{}/cgroup", plain.pid())).expect("it lives");
@@ -147,7 +150,7 @@ fn labels_are_in_every_output_and_survive_fork_and_exec() {
         let child: u32 = forker.line().parse().expect("a pid");
         execer.tell("go");
         assert_eq!(execer.line(), "ready");
-        let late = target(&python, &script, &[("DD_SERVICE", "late"), ("OTEL_SERVICE_NAME", "no")], "");
+        let late = target(python, &script, &[("DD_SERVICE", "late"), ("OTEL_SERVICE_NAME", "no")], "");
         for pid in [forker.pid(), child, execer.pid(), plain.pid(), contained.pid(), late.pid()] {
             wait_for_cpu(pid, Duration::from_millis(100));
         }
@@ -198,7 +201,7 @@ fn labels_are_in_every_output_and_survive_fork_and_exec() {
             assert!(lines.iter().any(|line| line.starts_with(&row)), "{row:?}: {}", capture.stderr);
         }
         drop((contained, plain, late, forker, execer));
-    }
+    });
 }
 
 /// Prints the tid of each thread that has a name, and then spins in all of them. One is renamed for the kernel, one is not
@@ -237,7 +240,7 @@ spin()
 
 #[test]
 fn threads_have_the_names_that_python_gives_them() {
-    for python in pythons() {
+    two_at_a_time(|python| {
         let scratch = Scratch::new("named");
         let path = scratch.path().join("named.py");
         std::fs::write(&path, THREADS).expect("the script");
@@ -288,7 +291,7 @@ fn threads_have_the_names_that_python_gives_them() {
         rest.sort();
         assert_eq!(others, rest, "{python}");
         assert!(expected.is_empty(), "{python}: {expected:?} of {seen:?}");
-    }
+    });
 }
 
 /// Sums by pid: samples and ns.

@@ -1,6 +1,9 @@
 //! `cargo xtask bench`: what pyprof-bpf costs. The measuring is an example of profiler-user, which can only be built when
 //! `setup` has run; this is the way to it, and to docs/performance.md.
 
+mod kit;
+mod peers;
+
 use std::path::PathBuf;
 use std::process::Stdio;
 use std::{env, fs};
@@ -11,26 +14,38 @@ use crate::setup::setup;
 use crate::test::find_interpreters;
 use crate::util::{Workspace, as_root, display, run};
 
+pub(crate) use kit::django;
+
 const REPORT: &str = "docs/performance.md";
 
 #[derive(clap::Args)]
 pub(crate) struct Options {
+    /// Beside other profilers, which are fetched, and how cost grows: docs/peers.md. An hour, or ten minutes with `--quick`.
+    #[arg(long)]
+    peers: bool,
     /// Two minutes instead of ten: fewer repetitions, more noise.
     #[arg(long)]
     quick: bool,
     /// Write docs/performance.md, too.
     #[arg(long)]
     write: bool,
+    /// With `--peers`: shortest of all, to see that everything runs; the figures are worth nothing.
+    #[arg(long, requires = "peers", conflicts_with_all = ["quick", "write"])]
+    try_out: bool,
     /// Lock this file during each block of measurements (flock), so that several people can share a machine.
     #[arg(long)]
     lock: Option<PathBuf>,
-    /// Only this section: kernel, slowdown, product or memory. May be repeated.
+    /// Only this section: kernel, slowdown, product, off-cpu or memory; with `--peers`, targets, profilers or `growth` whose name
+    /// contains this. May be repeated.
     #[arg(long, conflicts_with = "write")]
     only: Vec<String>,
 }
 
 pub(crate) fn command(options: Options) -> Result<()> {
-    let Options { quick, write, lock, only } = options;
+    let Options { peers, quick, write, try_out, lock, only } = options;
+    if peers {
+        return peers::command(peers::Options { quick, try_out, write, lock, only });
+    }
     let workspace = Workspace::find()?;
     setup(&workspace)?;
     let pythons = env::join_paths(find_interpreters()?).context("an interpreter's path contains a colon")?;

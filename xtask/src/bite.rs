@@ -2,14 +2,15 @@
 //! red for it. A bug that no test notices fails the command.
 
 mod bugs;
+pub(crate) mod plant;
 
-use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 
 use anyhow::{Context, Result, bail};
 
 use self::bugs::{BUGS, Bug, Proof};
+use self::plant::copy_sources;
 use crate::setup::setup;
 use crate::util::{Workspace, display, output};
 
@@ -46,26 +47,6 @@ pub(crate) fn command(options: Options) -> Result<()> {
     Ok(())
 }
 
-/// The files that git knows or would add, as they are in the working tree.
-fn copy_sources(workspace: &Workspace, tree: &Path) -> Result<()> {
-    if tree.exists() {
-        fs::remove_dir_all(tree).with_context(|| format!("failed to clear {}", tree.display()))?;
-    }
-    let mut git = Command::new("git");
-    git.args(["ls-files", "--cached", "--others", "--exclude-standard"]).current_dir(&workspace.root);
-    for name in output(&mut git)?.lines() {
-        let (from, to) = (workspace.root.join(name), tree.join(name));
-        // Listed but deleted in the working tree.
-        if !from.exists() {
-            continue;
-        }
-        let parent = to.parent().context("a file has a directory")?;
-        fs::create_dir_all(parent).with_context(|| format!("failed to create {}", parent.display()))?;
-        fs::copy(&from, &to).with_context(|| format!("failed to copy {}", from.display()))?;
-    }
-    Ok(())
-}
-
 /// A copy of the sources to spoil, and where it is built.
 struct Bench {
     tree: PathBuf,
@@ -75,20 +56,7 @@ struct Bench {
 impl Bench {
     /// Plants a bug, runs its test, takes the bug out again. The name of the test that failed, if one did.
     fn plant(&self, bug: &Bug) -> Result<Option<String>> {
-        let file = self.tree.join(bug.file);
-        let sound = fs::read_to_string(&file).with_context(|| format!("failed to read {}", bug.file))?;
-        if sound.matches(bug.from).count() != 1 {
-            bail!(
-                "{}: the place to spoil is not there exactly once in {}:\n{}",
-                bug.name,
-                bug.file,
-                bug.from
-            );
-        }
-        fs::write(&file, sound.replacen(bug.from, bug.to, 1))?;
-        let red = self.try_test(bug);
-        fs::write(&file, sound)?;
-        red
+        bug.place().spoilt(&self.tree, || self.try_test(bug))
     }
 
     fn try_test(&self, bug: &Bug) -> Result<Option<String>> {
@@ -136,14 +104,11 @@ impl Bench {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use super::plant::expect_once;
+    use super::{BUGS, Bug};
 
     #[test]
     fn every_bug_has_exactly_one_place_to_be_planted_in() {
-        let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
-        for bug in &BUGS {
-            let text = fs::read_to_string(root.join(bug.file)).unwrap();
-            assert_eq!(text.matches(bug.from).count(), 1, "{}: {}", bug.name, bug.from);
-        }
+        expect_once(BUGS.iter().map(Bug::place));
     }
 }

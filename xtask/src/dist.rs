@@ -1,7 +1,8 @@
-//! `cargo xtask dist`: one static binary for hosts that have neither a compiler nor a network.
+//! `cargo xtask dist`: one static binary for hosts that have neither a compiler nor a network, and what a package of it
+//! would install beside it: manual pages and shell completions, as that very binary makes them.
 //!
 //! The C library is glibc, linked in: unlike musl it needs no second standard library from rustup. The
-//! product looks up no users and no host names, so nothing of glibc is loaded at run time.
+//! product looks up no host names; `--uid NAME` asks glibc's name service, which finds `/etc/passwd` without loading anything.
 
 use std::ffi::CStr;
 use std::fs;
@@ -12,22 +13,21 @@ use anyhow::{Context, Result, bail};
 use crate::setup::setup;
 use crate::util::{self, Workspace, output, run};
 
+const BINARY: &str = "pyprof-bpf";
+
 pub(crate) fn command() -> Result<()> {
     let workspace = Workspace::find()?;
     setup(&workspace)?;
     let arch = std::env::consts::ARCH;
-    let target = format!("{arch}-unknown-linux-gnu");
 
+    // The crates are those that the tests ran; for the binary alone, the link differs. Options after `--` reach no other
+    // crate: proc macros cannot be linked statically, and the BTF of the BPF object must stay.
     let mut cargo = workspace.cargo();
-    // With --target, the flags are for the binary alone: proc macros cannot be linked statically. The strip
-    // is an option and no variable, because a variable would reach the build of the BPF object, whose BTF
-    // must stay.
-    cargo.args(["build", "--release", "--package", "profiler-user", "--target", &target]);
-    cargo.args(["--config", "profile.release.strip=\"debuginfo\""]);
-    cargo.env("RUSTFLAGS", "-C target-feature=+crt-static");
+    cargo.args(["rustc", "--release", "--package", "profiler-user", "--bin", BINARY, "--"]);
+    cargo.args(["-C", "target-feature=+crt-static", "-C", "strip=debuginfo"]);
     run(&mut cargo)?;
 
-    let built = workspace.target_dir.join(&target).join("release/pyprof-bpf");
+    let built = workspace.target_dir.join("release").join(BINARY);
     let image = fs::read(&built).with_context(|| format!("failed to read {}", built.display()))?;
     if let Some(interpreter) = elf_interpreter(&image)? {
         bail!("{} is not static: it asks for {interpreter}", built.display());
@@ -35,15 +35,51 @@ pub(crate) fn command() -> Result<()> {
     let version = output(util::command(&built).arg("--version")).context("the static binary does not run")?;
 
     let dist = workspace.root.join("dist");
-    let name = format!("pyprof-bpf-{}-{arch}-linux", workspace.version);
+    let name = format!("{BINARY}-{}-{arch}-linux", workspace.version);
     fs::create_dir_all(&dist).with_context(|| format!("failed to create {}", dist.display()))?;
     let file = dist.join(&name);
     fs::copy(&built, &file).with_context(|| format!("failed to copy to {}", file.display()))?;
     write_checksum(&dist, &name)?;
+    let beside = write_beside(&dist, &built)?;
 
     println!("{} ({:.1} MB)", file.display(), image.len() as f64 / 1e6);
+    println!("{}: {}", dist.display(), beside.join(", "));
     println!("{}: static, no interpreter, C library: glibc {}", version.trim(), glibc_version());
     Ok(())
+}
+
+/// The name that each shell looks for.
+const COMPLETIONS: [(&str, &str); 3] =
+    [("bash", "pyprof-bpf.bash"), ("zsh", "_pyprof-bpf"), ("fish", "pyprof-bpf.fish")];
+
+/// Pages and completions below `dist`; their names.
+fn write_beside(dist: &Path, binary: &Path) -> Result<Vec<String>> {
+    let make = |name: &str| {
+        let dir = dist.join(name);
+        // Pages of commands that are gone must not stay.
+        if dir.exists() {
+            fs::remove_dir_all(&dir).with_context(|| format!("failed to clear {}", dir.display()))?;
+        }
+        fs::create_dir_all(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
+        anyhow::Ok(dir)
+    };
+    let man = make("man")?;
+    run(util::command(binary).args(["generate", "man"]).arg(&man))?;
+    let completions = make("completions")?;
+    for (shell, name) in COMPLETIONS {
+        let script = output(util::command(binary).args(["generate", "completions", shell]))?;
+        let file = completions.join(name);
+        fs::write(&file, script).with_context(|| format!("failed to write {}", file.display()))?;
+    }
+    let mut names = Vec::new();
+    for dir in [&man, &completions] {
+        for entry in fs::read_dir(dir).with_context(|| format!("failed to read {}", dir.display()))? {
+            let path = entry?.path();
+            names.push(path.strip_prefix(dist).unwrap_or(&path).display().to_string());
+        }
+    }
+    names.sort();
+    Ok(names)
 }
 
 /// In the format of `sha256sum --check`, with the bare name, so that it can be checked wherever both are

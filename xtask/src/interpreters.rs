@@ -1,8 +1,8 @@
 //! `cargo xtask interpreters`: has every build of CPython that the tests want and the machine lacks, in a
 //! cache directory. What is there is run, not believed; what is missing is fetched or built.
 
-mod cache;
-mod debian;
+pub(crate) mod cache;
+pub(crate) mod debian;
 mod host;
 mod index;
 mod native;
@@ -17,7 +17,7 @@ use anyhow::{Context, Result, anyhow, bail};
 use cache::{Cache, Scratch};
 use debian::Mirror;
 pub(crate) use index::Interpreter;
-pub(crate) use native::native;
+pub(crate) use native::{native, set_in_place};
 use rows::{How, ROWS, Row, Tree};
 pub(crate) use rows::{Kind, Libc};
 
@@ -54,7 +54,7 @@ pub(crate) fn look(names: &[String], may_fetch: bool) -> Result<Vec<Outcome>> {
     }
     let rows: Vec<&Row> =
         ROWS.iter().filter(|row| names.is_empty() || names.iter().any(|name| name == row.name)).collect();
-    let cache = Cache::open()?;
+    let cache = Cache::open("interpreters")?;
     let mut farm = Farm { cache: &cache, session: None };
     let mut outcomes: Vec<Outcome> = Vec::new();
     for tree in rows::TREES {
@@ -132,7 +132,7 @@ impl Farm<'_> {
         let work = &scratch.dir;
         match &tree.how {
             How::Closure { suite, packages, hosts } => {
-                debian::fetch(suite, packages, &session.mirror, &session.lists.dir, work)?;
+                debian::fetch(suite, None, packages, &session.mirror, &session.lists.dir, work)?;
                 hosts.iter().try_for_each(|program| host::link(program, work))?;
             }
             How::Source { tarball, cc, configure } => {

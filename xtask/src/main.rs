@@ -4,14 +4,19 @@ mod bench;
 mod bite;
 mod cross;
 mod dist;
+mod hosts;
+mod incident;
 mod interpreters;
 mod matrix;
 mod measure;
 mod run;
 mod setup;
+mod soak;
+mod support;
 mod test;
 mod tidy;
 mod util;
+mod vm;
 
 use std::process::ExitCode;
 
@@ -33,15 +38,27 @@ enum Xtask {
     Interpreters(interpreters::Options),
     /// Check every interpreter that there is to have, under real BPF; `--write` puts the table into docs/support.md.
     Matrix(matrix::Options),
+    /// Check every program that runs Python inside (servers, packers, containers), under real BPF; `--write` puts the table
+    /// into docs/support.md.
+    Hosts(hosts::Options),
     /// Plant bugs one at a time and show the test that turns red for each.
     Bite(bite::Options),
     /// Measure what pyprof-bpf costs; `--write` puts it into docs/performance.md.
     Bench(bench::Options),
+    /// Walk through docs/incident.md against a real slow server, down to its slow line; `--write` puts what was printed into it.
+    Incident(incident::Options),
+    /// Let processes, threads and code objects come and go under capture, and see whether anything grows.
+    Soak(soak::Options),
+    /// Boot kernels under qemu and check the programs there; `--write` puts the tables into docs/kernels.md.
+    Vm(vm::Options),
+    /// What `vm` runs as the first process inside.
+    #[command(hide = true)]
+    VmGuest,
     /// Check the invariants of docs/architecture.md over the sources.
     Tidy,
     /// Check that everything compiles for aarch64, as far as a toolchain without its libraries goes.
     Cross,
-    /// Make one static binary that runs on a host without a compiler or a network.
+    /// Make one static binary that runs on a host without a compiler or a network, its manual pages and its completions.
     Dist,
 }
 
@@ -53,7 +70,12 @@ fn main() -> ExitCode {
         Xtask::Measure(options) => measure::command(options),
         Xtask::Interpreters(options) => interpreters::command(options),
         Xtask::Matrix(options) => matrix::command(options),
+        Xtask::Hosts(options) => hosts::command(options),
         Xtask::Bench(options) => bench::command(options),
+        Xtask::Incident(options) => incident::command(options),
+        Xtask::Soak(options) => soak::command(options),
+        Xtask::Vm(options) => vm::command(options),
+        Xtask::VmGuest => vm::guest(),
         Xtask::Tidy => tidy::command(),
         Xtask::Bite(options) => bite::command(options),
         Xtask::Cross => cross::command(),

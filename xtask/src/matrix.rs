@@ -2,9 +2,7 @@
 //! the same for the interpreters that it can count on.
 
 use std::collections::BTreeMap;
-use std::fs;
 use std::path::PathBuf;
-use std::process::Command;
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail};
@@ -12,27 +10,13 @@ use serde::Serialize;
 
 use crate::interpreters::{self, Interpreter, Kind, Libc};
 use crate::setup::setup;
-use crate::test::{end_to_end, of_this_machine};
-use crate::util::{Workspace, command as program, output, run};
-
-#[derive(clap::Args)]
-pub(crate) struct Options {
-    /// Only this one (repeat for more).
-    #[arg(long, value_name = "NAME")]
-    only: Vec<String>,
-    /// Put the table into docs/support.md.
-    #[arg(long, conflicts_with = "only")]
-    write: bool,
-    /// Lock this file during each capture (flock), so that several people can share a machine.
-    #[arg(long)]
-    lock: Option<PathBuf>,
-}
+pub(crate) use crate::support::Options;
+use crate::support::{self, Judge, Section};
+use crate::test::of_this_machine;
+use crate::util::Workspace;
 
 /// What the test is told, and where it leaves its table: tests/benches/matrix.
-const LIST: &str = "PYPROF_MATRIX";
-const TABLE: &str = "PYPROF_MATRIX_TABLE";
-const LOCK: &str = "PYPROF_LOCK";
-const DOCUMENT: &str = "docs/support.md";
+pub(crate) const JUDGE: Judge = Judge { test: "matrix", list: "PYPROF_MATRIX", table: "PYPROF_MATRIX_TABLE" };
 
 /// What every run of the tests has, fetched in seconds if it must be.
 const FETCHED: [&str; 2] = ["sid-3.14", "sid-3.15"];
@@ -68,36 +52,13 @@ pub(crate) fn command(options: Options) -> Result<()> {
     setup(&workspace)?;
     let started = Instant::now();
     let entries = all(&only)?;
-    run(workspace.cargo().args(["build", "--release", "--quiet", "--package", "profiler-user"]))?;
-
-    let table = workspace.target_dir.join("matrix.md");
-    // That of an earlier run is none of this one.
-    let _ = fs::remove_file(&table);
-    let mut tests = end_to_end(&workspace);
-    tests.args(["--bench", "matrix", "--", "--nocapture", "--test-threads=1"]).env(TABLE, &table);
-    tests.envs(lock.map(|file| (LOCK, file)));
-    hand_over(&mut tests, &workspace, &entries)?;
-    let passed = run(&mut tests);
-    let text = match fs::read_to_string(&table) {
-        Ok(text) => text,
-        Err(_) => return passed.context("the test did not get to its table"),
-    };
+    let (text, passed) = JUDGE.run(&workspace, &entries, lock)?;
     println!("{text}\n{} interpreters in {} s", entries.len(), started.elapsed().as_secs());
     if write {
         let document = document(&text, entries.len(), started.elapsed().as_secs())?;
-        let file = workspace.root.join(DOCUMENT);
-        fs::write(&file, document).with_context(|| format!("failed to write {}", file.display()))?;
+        support::write(&workspace, Section::Interpreters, &document)?;
     }
     passed.context("rows of the matrix failed")
-}
-
-/// Tells a run of the tests which interpreters it is about.
-pub(crate) fn hand_over(tests: &mut Command, workspace: &Workspace, entries: &[Entry]) -> Result<()> {
-    let list = workspace.target_dir.join("matrix.json");
-    let text = serde_json::to_string_pretty(entries).context("failed to write the list as JSON")?;
-    fs::write(&list, text).with_context(|| format!("failed to write {}", list.display()))?;
-    tests.env(LIST, list);
-    Ok(())
 }
 
 /// What this machine has, with the newest versions and without what takes long to get.
@@ -172,13 +133,8 @@ fn kind(interpreter: &Interpreter) -> &'static str {
 }
 
 fn document(table: &str, interpreters: usize, seconds: u64) -> Result<String> {
-    let date = output(program("date").args(["-u", "+%Y-%m-%d %H:%M UTC"]))?;
-    let kernel = output(program("uname").arg("-r"))?;
-    Ok(format!(
-        "{INTRODUCTION}\n{}, Linux {}: {interpreters} interpreters in {seconds} s.\n\n{table}\n{CHECKS}",
-        date.trim(),
-        kernel.trim()
-    ))
+    let now = support::now()?;
+    Ok(format!("{INTRODUCTION}\n{now}: {interpreters} interpreters in {seconds} s.\n\n{table}\n{CHECKS}"))
 }
 
 const INTRODUCTION: &str = "\
@@ -211,6 +167,7 @@ shared machine stands still now and then. Nothing is looked at twice.
 | released | C code without the GIL (zlib; where it is missing, reading) |
 | subinterpreters | threads with an interpreter of their own, beside the main one; with a GIL of their own and without (3.12 and newer) |
 | two held, two released | one thread with frames in two interpreters, of which one runs Python, or C code without the GIL |
+| made elsewhere | the main thread makes two interpreters, one with a GIL of its own (3.12 and newer), and other threads run them: what runs inside stands at the thread that runs it, 90 % of its time, and never at the maker |
 | lines | C calls that take the time of a leaf: 97 % at lines that the interpreter says, and each of these seen (JIT: callers only) |
 | gil | the label says held in Python code (99 %) and not held in C code without it (80 %); none where there is no GIL |
 | gc | `<gc>` is the leaf in 95 % of the time of `gc.collect()`, from 3.13 on; nowhere else |

@@ -8,13 +8,15 @@
 mod apt;
 mod compiler;
 mod linker;
+mod readers;
 mod record;
 
 use anyhow::Result;
 
 use crate::util::{Workspace, cache_dir};
-pub(crate) use apt::{install as apt_install, refresh as apt_refresh};
+pub(crate) use apt::{install as apt_install, refresh as apt_refresh, version as apt_version};
 use compiler::Compiler;
+pub(crate) use readers::{Readers, readers};
 pub(crate) use record::BpfToolchain;
 
 const RECORD: &str = "bpf-toolchain.json";

@@ -12,9 +12,11 @@ use profiler_common::event::SOURCE_CPU;
 
 use crate::arch;
 use crate::collect::{Event, collect};
+use crate::drive::{Bounded, Drive, Looped, ON_CPU};
 use crate::maps::{CHAIN, TICKS, add, count};
 
-/// Counts, weighs the tick, and calls `pyprof_sample`.
+/// Counts, weighs the tick, and calls `pyprof_sample`. Without functions of its own, as a message would bring them: before
+/// 6.0 the kernel's compiler for arm64 has no tail calls out of programs that have some (`arch/arm64/net/bpf_jit_comp.c`).
 #[perf_event]
 pub fn pyprof_tick(ctx: PerfEventContext) -> u32 {
     count(Stat::Delivered);
@@ -25,10 +27,6 @@ pub fn pyprof_tick(ctx: PerfEventContext) -> u32 {
         let now_ns = unsafe { bpf_ktime_get_ns() };
         // SAFETY: the context of a perf event program.
         let period_ns = unsafe { (*ctx.ctx).sample_period };
-        if tick.period_ns != period_ns {
-            // SAFETY: no arguments.
-            info!(&ctx, "CPU {} ticks every {} ns", unsafe { bpf_get_smp_processor_id() }, period_ns);
-        }
         // Each CPU's idle task has the id 0.
         let excess_ns = tick.fire(now_ns, period_ns, ctx.pid() == 0);
         if excess_ns != 0 {
@@ -63,19 +61,36 @@ pub fn pyprof_idle(ctx: RawTracePointContext) -> i32 {
 
 #[perf_event]
 pub fn pyprof_sample(ctx: PerfEventContext) -> u32 {
-    let Some(tick) = TICKS.get_ptr(0) else {
+    sample::<Looped<ON_CPU>>(&ctx)
+}
+
+/// In its place on kernels without `bpf_loop`.
+#[perf_event]
+pub fn pyprof_bounded(ctx: PerfEventContext) -> u32 {
+    sample::<Bounded<ON_CPU>>(&ctx)
+}
+
+#[inline(always)]
+fn sample<D: Drive>(ctx: &PerfEventContext) -> u32 {
+    let Some(tick) = TICKS.get_ptr_mut(0) else {
         count(Stat::NoScratch);
         return 0;
     };
-    // SAFETY: written by `pyprof_tick` just before, on this CPU.
-    let (now_ns, weight_ns) = unsafe { ((*tick).now_ns, (*tick).weight_ns) };
+    // SAFETY: this CPU's own slot, written by `pyprof_tick` just before.
+    let tick = unsafe { &mut *tick };
+    let (now_ns, weight_ns) = (tick.now_ns, tick.weight_ns);
+    if tick.told_ns != tick.period_ns {
+        tick.told_ns = tick.period_ns;
+        // SAFETY: no arguments.
+        info!(ctx, "CPU {} ticks every {} us", unsafe { bpf_get_smp_processor_id() }, tick.period_ns / 1000);
+    }
     // SAFETY: the context of a perf event program.
     let regs = unsafe { &(*ctx.ctx).regs };
     let user = arch::is_user(regs);
     let ip = if user { arch::instruction_pointer(regs) } else { 0 };
     let short_lived = if user { arch::short_lived(regs) } else { [0; 3] };
     let long_lived = if user { arch::long_lived(regs) } else { [0; 2] };
-    collect(&Event {
+    collect::<D>(&Event {
         source: SOURCE_CPU,
         now_ns,
         weight_ns,

@@ -16,6 +16,11 @@ impl Figure {
         self.0.len()
     }
 
+    /// The lowest and the highest.
+    pub fn ends(&self) -> Option<(f64, f64)> {
+        Some((*self.0.first()?, *self.0.last()?))
+    }
+
     pub fn median(&self) -> f64 {
         match self.0.len() {
             0 => f64::NAN,
@@ -42,12 +47,9 @@ impl Figure {
 /// `1,234 (1,200-1,300)`; `{:.1}` for decimals.
 impl fmt::Display for Figure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if self.0.is_empty() {
-            return f.write_str("-");
-        }
+        let Some((low, high)) = self.ends() else { return f.write_str("-") };
         let decimals = f.precision().unwrap_or(0);
-        let ends = [self.0[0], self.0[self.0.len() - 1]];
-        let [middle, low, high] = [self.median(), ends[0], ends[1]].map(|value| grouped(value, decimals));
+        let [middle, low, high] = [self.median(), low, high].map(|value| grouped(value, decimals));
         write!(f, "{middle} ({low}-{high})")
     }
 }

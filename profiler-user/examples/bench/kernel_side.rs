@@ -4,8 +4,10 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use profiler_common::Stat;
+use profiler_common::limits::MAX_PROCESSES;
 use profiler_user::bpf::{Bpf, LoadOptions, Record, RunTime};
 use profiler_user::pipeline::{Follower, Ingest};
+use profiler_user::reader::Reader;
 use pyunwind::Outcome;
 
 use crate::figures::Figure;
@@ -56,8 +58,16 @@ impl Lab {
     /// Wants to run inside a tokio runtime, as all rings do.
     pub fn load() -> Result<Lab> {
         let load = |single_reads| {
-            let options =
-                LoadOptions { targets_only: true, ring_bytes: RING_BYTES, single_reads, verbose: false };
+            let options = LoadOptions {
+                btf: None,
+                targets_only: true,
+                ring_bytes: RING_BYTES,
+                off_cpu: false,
+                bounded: false,
+                single_reads,
+                verbose: false,
+                max_processes: MAX_PROCESSES,
+            };
             Bpf::load(&options)
         };
         let mut lab = Lab { full: load(false)?, single: load(true)?, empty: load(false)? };
@@ -79,8 +89,8 @@ impl Lab {
             if self.bpf(variant).tables.process(pid).is_some() {
                 continue;
             }
-            let found =
-                Follower::new(&[pid]).scan(&mut Ingest::new(usize::MAX), &mut self.bpf(variant).tables)?;
+            let mut ingest = Ingest::new(usize::MAX, Reader::here());
+            let found = Follower::new(&[pid]).scan(&mut ingest, &mut self.bpf(variant).tables)?;
             ensure!(found == 1, "process {pid} was not recognised as a Python");
         }
         Ok(())

@@ -7,6 +7,7 @@ mod product;
 mod quiet;
 mod sections;
 mod slowdown;
+mod switches;
 mod workload;
 
 use std::path::PathBuf;
@@ -40,6 +41,7 @@ enum Section {
     Kernel,
     Slowdown,
     Product,
+    OffCpu,
     Memory,
 }
 
@@ -51,6 +53,8 @@ pub struct Plan {
     pub cold_rounds: u32,
     pub windows: Duration,
     pub all_in: Duration,
+    /// Captures of each kind beside switches.
+    pub captures: u32,
     pub attaches: u32,
     pub memory: Duration,
 }
@@ -62,6 +66,7 @@ const FULL: Plan = Plan {
     cold_rounds: 3,
     windows: Duration::from_secs(10),
     all_in: Duration::from_secs(8),
+    captures: 7,
     attaches: 15,
     memory: Duration::from_secs(60),
 };
@@ -73,6 +78,7 @@ const QUICK: Plan = Plan {
     cold_rounds: 1,
     windows: Duration::from_secs(3),
     all_in: Duration::from_secs(3),
+    captures: 3,
     attaches: 5,
     memory: Duration::from_secs(60),
 };
@@ -123,6 +129,9 @@ fn main() -> Result<()> {
         parts.push(said(sections::memory(&mut bench, &all)?));
     }
     pin(0, 0)?;
+    if wanted(Section::OffCpu) {
+        parts.push(said(switches::section(&mut bench, &measured)?));
+    }
     if wanted(Section::Product) {
         parts.push(said(sections::all_in(&mut bench, &measured)?));
     }

@@ -20,16 +20,18 @@ pub const THREADS_EACH: usize = 200;
 const MANY_HZ: &str = "1000";
 
 /// One capture, from exec to its end.
-struct Run {
+pub struct Run {
     child: Child,
     stderr: BufReader<std::process::ChildStderr>,
     output: PathBuf,
     attached: Duration,
+    /// Of that, since its `main` began: before that the scheduler and the loader have their turn.
+    of_its_own: Option<Duration>,
     _scratch: Scratch,
 }
 
 impl Run {
-    fn start(args: &[&str]) -> Result<Run> {
+    pub fn start(args: &[&str]) -> Result<Run> {
         let scratch = Scratch::new("bench");
         let output = scratch.path().join("out");
         let mut command = Command::new(capture::binary());
@@ -38,15 +40,20 @@ impl Run {
         let mut child = command.spawn().context("failed to start pyprof-bpf")?;
         let mut stderr = BufReader::new(child.stderr.take().context("no pipe")?);
         let mut line = String::new();
+        let mut of_its_own = None;
         while !line.starts_with("Sampling ") {
             line.clear();
             ensure!(stderr.read_line(&mut line)? != 0, "pyprof-bpf ended early");
+            if let Some(ms) = line.strip_prefix("attached ").and_then(|rest| rest.split(' ').next()) {
+                of_its_own = Some(Duration::from_millis(ms.parse()?));
+            }
         }
-        Ok(Run { child, stderr, output, attached: begin.elapsed(), _scratch: scratch })
+        let attached = begin.elapsed();
+        Ok(Run { child, stderr, output, attached, of_its_own, _scratch: scratch })
     }
 
     /// Waits for the end; what `capture.json` says.
-    fn finish(mut self) -> Result<Value> {
+    pub fn finish(mut self) -> Result<Value> {
         std::io::copy(&mut self.stderr, &mut std::io::sink())?;
         let status = self.child.wait()?;
         ensure!(status.success(), "pyprof-bpf ended with {status}");
@@ -56,7 +63,7 @@ impl Run {
 
     /// The scheduler's account of the process (`schedstat`, first field) and the kernel's of its programs (`fdinfo`,
     /// `kernel/bpf/syscall.c`, `bpf_prog_show_fdinfo`).
-    fn used(&self) -> Result<Used> {
+    pub fn used(&self) -> Result<Used> {
         let proc = PathBuf::from(format!("/proc/{}", self.child.id()));
         let at = Instant::now();
         let schedstat = std::fs::read_to_string(proc.join("schedstat"))?;
@@ -85,10 +92,10 @@ impl Run {
 
 /// A reading of what a running capture has used so far.
 #[derive(Clone, Copy)]
-struct Used {
+pub struct Used {
     at: Instant,
-    process_ns: f64,
-    programs_ns: f64,
+    pub process_ns: f64,
+    pub programs_ns: f64,
 }
 
 /// CPU per sample, ns.
@@ -147,17 +154,23 @@ impl Crowd {
     }
 }
 
-/// From exec to the first tick that can be sampled, seconds.
-pub fn attach_times(times: u32) -> Result<Figure> {
-    let mut figure = Figure::default();
+/// Seconds until the first tick that can be sampled: since exec, and since `main`.
+pub struct Attached {
+    pub since_exec: Figure,
+    pub since_main: Figure,
+}
+
+pub fn attach_times(times: u32) -> Result<Attached> {
+    let mut figures = Attached { since_exec: Figure::default(), since_main: Figure::default() };
     for _ in 0..times {
-        let mut run = Run::start(&["-d", "60"])?;
-        figure.push(run.attached.as_secs_f64());
+        let mut run = Run::start(&["-v", "-d", "60"])?;
+        figures.since_exec.push(run.attached.as_secs_f64());
+        figures.since_main.push(run.of_its_own.context("it does not say when it attached")?.as_secs_f64());
         // How it ends is not the question here, and on an idle host there would be nothing to write.
         run.child.kill()?;
         run.child.wait()?;
     }
-    Ok(figure)
+    Ok(figures)
 }
 
 pub struct Memory {

@@ -11,6 +11,8 @@ use profiler_user::bpf::{RunTimeEnabled, enable_run_time};
 
 const CPU_SHARE: &str = "/proc/sys/kernel/perf_cpu_time_max_percent";
 const SAMPLE_RATE: &str = "/proc/sys/kernel/perf_event_max_sample_rate";
+/// The limits as they were before a block began: a block that was killed left them changed.
+const BEFORE: &str = "/run/pyprof-bpf-bench.limits";
 /// What a kernel starts with (`kernel/events/core.c`).
 const DEFAULT_CPU_SHARE: &str = "25";
 
@@ -30,12 +32,25 @@ struct Limits {
 impl Quiet {
     pub fn begin(lock: Option<&Path>) -> Result<Quiet> {
         let lock = lock.map(flock).transpose()?;
-        let limits = Limits { cpu_share: read(CPU_SHARE)?, sample_rate: read(SAMPLE_RATE)? };
+        let limits = Limits::before()?;
         // The rate can only be written while the kernel may lower it by itself; share 0 then stops it from doing so.
         for (name, value) in [(CPU_SHARE, DEFAULT_CPU_SHARE), (SAMPLE_RATE, "100000"), (CPU_SHARE, "0")] {
             fs::write(name, value).with_context(|| format!("failed to write {name}"))?;
         }
         Ok(Quiet { _lock: lock, _limits: limits, _timed: enable_run_time()? })
+    }
+}
+
+impl Limits {
+    fn before() -> Result<Limits> {
+        let kept = fs::read_to_string(BEFORE).ok();
+        if let Some((cpu_share, sample_rate)) = kept.as_deref().and_then(|kept| kept.split_once(' ')) {
+            return Ok(Limits { cpu_share: cpu_share.into(), sample_rate: sample_rate.into() });
+        }
+        let limits = Limits { cpu_share: read(CPU_SHARE)?, sample_rate: read(SAMPLE_RATE)? };
+        fs::write(BEFORE, format!("{} {}", limits.cpu_share, limits.sample_rate))
+            .with_context(|| format!("failed to write {BEFORE}"))?;
+        Ok(limits)
     }
 }
 
@@ -49,8 +64,11 @@ impl Drop for Limits {
         for (name, value) in back {
             if let Err(error) = fs::write(name, value) {
                 eprintln!("bench: failed to restore {name} to {value}: {error}");
+                return;
             }
         }
+        // Without it the next block takes the limits as it finds them.
+        let _ = fs::remove_file(BEFORE);
     }
 }
 

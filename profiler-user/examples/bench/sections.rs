@@ -6,9 +6,9 @@ use anyhow::Result;
 use pyprof_tests::Python;
 
 use crate::Bench;
-use crate::figures::{Figure, grouped, table};
+use crate::figures::{grouped, table};
 use crate::kernel_side::{Sampled, Variant};
-use crate::product;
+use crate::product::{self, Attached};
 use crate::slowdown::{SlowDown, slow_down};
 use crate::workload::{Heat, Kind, Workload};
 
@@ -56,7 +56,8 @@ pub fn head(bench: &Bench, quick: bool, when: &str, took: Duration) -> String {
          {when}, Linux {}, {} ({} CPUs), {} s. The machine is virtual and shared: absolute times drift by 20 % between \
          runs, ratios do not.\n\
          Variants take turns, so that drift meets all of them; a cell is the median of the repetitions, with the lowest \
-         and the highest in brackets.\n\n\
+         and the highest in brackets. Beside other profilers, how cost grows with threads, processes, depth and frequency, and the \
+         plots of both: [peers.md](peers.md), by `cargo xtask bench --peers --write`.\n\n\
          ## Targets\n\n{}",
         if quick { " --quick" } else { "" },
         kernel.trim(),
@@ -266,13 +267,16 @@ pub fn memory(bench: &mut Bench, pythons: &[Python]) -> Result<String> {
     let steady = mb(memory.steady.median());
     bench.targets.at_most(format!("steady RSS, {crowd}"), STEADY_LIMIT_MB, "MB", steady, 1);
     for (what, figure) in [
-        (format!("attached, {crowd} (median)"), &beside),
-        (format!("attached, {crowd}, none of which ever rests (median)"), &saturated),
+        ("attached since exec, idle host (median)".into(), &alone.since_exec),
+        (format!("attached since exec, {crowd} (median)"), &beside.since_exec),
+        // A process among thousands that want a CPU waits for one before it can do anything about it.
+        (format!("attached since main, {crowd}, none of which ever rests (median)"), &saturated.since_main),
     ] {
         bench.targets.at_most(what, ATTACHED_LIMIT_S, "s", figure.median(), 2);
     }
-    bench.targets.at_most("attached, idle host (median)".into(), ATTACHED_LIMIT_S, "s", alone.median(), 2);
-    let ms = |figure: &Figure| format!("{} ms", figure.scaled(1000.0));
+    let ms = |Attached { since_exec, since_main }: &Attached| {
+        format!("{} ms; since main {} ms", since_exec.scaled(1000.0), since_main.scaled(1000.0))
+    };
     let rows = [
         ["what", "measured"].map(str::to_owned).to_vec(),
         vec![

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::os::fd::AsRawFd;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use anyhow::{Context, Result, bail};
@@ -27,14 +28,15 @@ pub enum Heat {
     Cold,
 }
 
-pub struct Workload {
-    target: Target,
-    counter: *mut AtomicU64,
+/// Words of a file that a target has mapped, too.
+pub struct Counter {
+    words: *mut AtomicU64,
+    path: PathBuf,
     _file: Scratch,
 }
 
-impl Workload {
-    pub fn start(python: &Python, kind: Kind, depth: u32, heat: Heat, cpu: usize) -> Result<Workload> {
+impl Counter {
+    pub fn new() -> Result<Counter> {
         let scratch = Scratch::new("counter");
         let path = scratch.path().join("counter");
         let file = File::options().create_new(true).read(true).write(true).open(&path)?;
@@ -53,12 +55,42 @@ impl Workload {
         if at == libc::MAP_FAILED {
             return Err(std::io::Error::last_os_error()).context("failed to map the counter");
         }
+        Ok(Counter { words: at.cast(), path, _file: scratch })
+    }
+
+    pub fn path(&self) -> Result<&str> {
+        self.path.to_str().context("the temporary directory is no UTF-8")
+    }
+
+    /// One of its words.
+    pub fn word(&self, index: usize) -> u64 {
+        assert!(index < COUNTER_BYTES / size_of::<u64>());
+        // SAFETY: within the mapping, aligned, and as long as `self`; only the other process writes it.
+        unsafe { (*self.words.add(index)).load(Ordering::Relaxed) }
+    }
+}
+
+impl Drop for Counter {
+    fn drop(&mut self) {
+        // SAFETY: the mapping made in `new`; nothing refers to it any more.
+        unsafe { libc::munmap(self.words.cast(), COUNTER_BYTES) };
+    }
+}
+
+pub struct Workload {
+    target: Target,
+    counter: Counter,
+}
+
+impl Workload {
+    pub fn start(python: &Python, kind: Kind, depth: u32, heat: Heat, cpu: usize) -> Result<Workload> {
+        let counter = Counter::new()?;
         let (kind, heat) = (format!("{kind:?}").to_lowercase(), format!("{heat:?}").to_lowercase());
-        let counter = path.to_str().context("the temporary directory is no UTF-8")?;
-        let target = Target::start(python, "stacks.py", SOURCE, &[&kind, &depth.to_string(), &heat, counter]);
+        let args = [&kind, &depth.to_string(), &heat, counter.path()?];
+        let target = Target::start(python, "stacks.py", SOURCE, &args);
         pin(target.pid(), cpu)?;
         prefer(target.pid())?;
-        let workload = Workload { target, counter: at.cast(), _file: scratch };
+        let workload = Workload { target, counter };
         // It prints its line before it enters the stack.
         for _ in 0..1000 {
             if workload.done() > 0 {
@@ -81,14 +113,6 @@ impl Workload {
     }
 
     pub fn done(&self) -> u64 {
-        // SAFETY: mapped, aligned, and as long as `self`; only the other process writes it.
-        unsafe { (*self.counter).load(Ordering::Relaxed) }
-    }
-}
-
-impl Drop for Workload {
-    fn drop(&mut self) {
-        // SAFETY: the mapping made in `start`; nothing refers to it any more.
-        unsafe { libc::munmap(self.counter.cast(), COUNTER_BYTES) };
+        self.counter.word(0)
     }
 }

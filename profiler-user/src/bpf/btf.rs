@@ -1,9 +1,10 @@
 //! Offsets of kernel fields from the running kernel's BTF (`/sys/kernel/btf/vmlinux`; format: `include/uapi/linux/btf.h`).
 //!
-//! A small reader of its own: the programs need nine numbers, and loading the whole of BTF into a general model takes
+//! A small reader of its own: the programs need eleven numbers, and loading the whole of BTF into a general model takes
 //! tens of megabytes.
 
 use profiler_common::KernelOffsets;
+use profiler_common::config::{SwitchOffsets, UserRegs};
 
 use super::BpfError;
 
@@ -150,11 +151,52 @@ const THREAD_POINTER: &[&str] = &["thread", "fsbase"];
 #[cfg(target_arch = "aarch64")]
 const THREAD_POINTER: &[&str] = &["thread", "uw", "tp_value"];
 
+/// Where the registers of user mode are: at the end of the kernel's stack (`arch/*/include/asm/processor.h`,
+/// `task_pt_regs`), which has 16 KiB or a page, whichever is more (`THREAD_SIZE`). The program that relies on it looks at
+/// what it finds. Nowhere, if BTF does not tell.
+fn user_regs(btf: &Btf<'_>) -> UserRegs {
+    const THREAD_BYTES: u32 = 16 << 10;
+    // SAFETY: no memory is involved.
+    let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let stack_bytes = u32::try_from(page_bytes).unwrap_or(0).max(THREAD_BYTES);
+    let offset = btf.structure("pt_regs").and_then(|ty| stack_bytes.checked_sub(ty.size_or_type));
+    match (btf.offset("task_struct", &["stack"]), offset) {
+        (Some(task_stack), Some(offset)) => UserRegs { task_stack, offset },
+        _ => UserRegs::default(),
+    }
+}
+
+/// How many arguments a tracepoint has, its own first one not counted (`include/trace/bpf_probe.h`: `btf_trace_NAME` is a
+/// pointer to such a function).
+fn tracepoint_arguments(btf: &Btf<'_>, name: &str) -> Option<u32> {
+    const KIND_POINTER: u32 = 2;
+    const KIND_TYPEDEF: u32 = 8;
+    const KIND_FUNCTION: u32 = 13;
+    let mut types = btf.starts.iter().filter_map(|start| btf.read(*start as usize));
+    let alias = types.find(|ty| ty.kind == KIND_TYPEDEF && btf.name_is(ty.name, name))?;
+    let pointer = btf.by_id(alias.size_or_type).filter(|ty| ty.kind == KIND_POINTER)?;
+    let function = btf.by_id(pointer.size_or_type).filter(|ty| ty.kind == KIND_FUNCTION)?;
+    function.members.checked_sub(1)
+}
+
+/// What the program on `sched_switch` has to know.
+pub fn switch_offsets(btf: &[u8]) -> Result<SwitchOffsets, BpfError> {
+    let btf = Btf::parse(btf).ok_or(BpfError::Btf { what: "the file's format" })?;
+    let arguments = tracepoint_arguments(&btf, "btf_trace_sched_switch");
+    let state = btf.offset("task_struct", &["__state"]).or_else(|| btf.offset("task_struct", &["state"]));
+    Ok(SwitchOffsets {
+        state_is_argument: u32::from(arguments.is_some_and(|number| number >= 4)),
+        task_state: state.ok_or(BpfError::Btf { what: "task_struct.state" })?,
+        task_run_delay: btf.offset("task_struct", &["sched_info", "run_delay"]).unwrap_or(0),
+        task_last_arrival: btf.offset("task_struct", &["sched_info", "last_arrival"]).unwrap_or(0),
+    })
+}
+
 /// All kernel offsets that the programs need.
-pub fn kernel_offsets(btf: &[u8]) -> Result<KernelOffsets, BpfError> {
+pub fn kernel_offsets(btf: &[u8]) -> Result<(KernelOffsets, UserRegs), BpfError> {
     let btf = Btf::parse(btf).ok_or(BpfError::Btf { what: "the file's format" })?;
     let task = |path: &[&'static str]| btf.offset("task_struct", path).ok_or(BpfError::Btf { what: path[0] });
-    Ok(KernelOffsets {
+    let offsets = KernelOffsets {
         task_pid: task(&["pid"])?,
         task_tgid: task(&["tgid"])?,
         task_group_leader: task(&["group_leader"])?,
@@ -168,7 +210,8 @@ pub fn kernel_offsets(btf: &[u8]) -> Result<KernelOffsets, BpfError> {
         task_mm: task(&["mm"])?,
         task_thread_pointer: task(THREAD_POINTER)?,
         reserved: 0,
-    })
+    };
+    Ok((offsets, user_regs(&btf)))
 }
 
 #[cfg(test)]
@@ -180,10 +223,12 @@ mod tests {
         let Ok(bytes) = std::fs::read(KERNEL_BTF) else {
             panic!("{KERNEL_BTF} is needed to run pyprof-bpf at all");
         };
-        let offsets = kernel_offsets(&bytes).expect("offsets");
+        let (offsets, regs) = kernel_offsets(&bytes).expect("offsets");
         // pid and tgid are neighbours (include/linux/sched.h).
         assert_eq!(offsets.task_tgid, offsets.task_pid + 4);
         assert!(offsets.task_thread_pointer > offsets.task_mm);
+        assert!(regs.task_stack != 0 && regs.task_stack % 8 == 0, "{regs:?}");
+        assert!(regs.offset >= 12 << 10 && regs.offset % 8 == 0, "{regs:?}");
     }
 
     #[test]

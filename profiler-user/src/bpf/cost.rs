@@ -2,7 +2,7 @@
 //! and the counting program alone as the floor to compare with.
 
 use std::io;
-use std::os::fd::{AsFd, AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
 use aya::programs::perf_event::{
     PerfEventConfig, PerfEventLinkId, PerfEventScope, SamplePolicy, SoftwareEvent,
@@ -11,7 +11,7 @@ use aya::programs::{PerfEvent, ProgramError};
 
 use super::clock::period_ns;
 use super::load::perf_event;
-use super::{Bpf, BpfError};
+use super::{Bpf, BpfError, event};
 
 /// What the kernel has accounted to one program (`kernel/bpf/syscall.c`, `bpf_prog_get_stats`).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -34,57 +34,18 @@ pub fn enable_run_time() -> Result<RunTimeEnabled, BpfError> {
 /// enough for the machine to change meanwhile. Held at first.
 pub struct HostTicks(Vec<OwnedFd>);
 
-/// `struct perf_event_attr` as far as its first version goes (`include/uapi/linux/perf_event.h`, `PERF_ATTR_SIZE_VER0`).
-#[repr(C)]
-struct EventAttributes {
-    kind: u32,
-    size: u32,
-    config: u64,
-    sample_period: u64,
-    sample_type: u64,
-    read_format: u64,
-    flags: u64,
-    wakeup_events: u32,
-    breakpoint_type: u32,
-    config1: u64,
-}
-
-/// `PERF_TYPE_SOFTWARE`; `PERF_COUNT_SW_CPU_CLOCK` is 0, as are the other fields.
-const SOFTWARE: u32 = 1;
+/// `PERF_COUNT_SW_CPU_CLOCK`
+const CPU_CLOCK: u64 = 0;
 /// `perf_event_attr.disabled`
 const DISABLED: u64 = 1;
-/// `PERF_FLAG_FD_CLOEXEC`
-const CLOSE_ON_EXEC: u64 = 1 << 3;
 /// `PERF_EVENT_IOC_ENABLE`, `_DISABLE` and `_SET_BPF`, as all architectures but alpha, mips, powerpc and sparc encode them.
 const ENABLE: u64 = 0x2400;
 const DISABLE: u64 = 0x2401;
 const SET_BPF: u64 = 0x4004_2408;
 
-const _: () = assert!(size_of::<EventAttributes>() == 64);
-
 /// Opens the event of one CPU with the program behind `program`.
 fn open_held(cpu: u32, period_ns: u64, program: i32) -> io::Result<OwnedFd> {
-    let attributes = EventAttributes {
-        kind: SOFTWARE,
-        size: size_of::<EventAttributes>() as u32,
-        config: 0,
-        sample_period: period_ns,
-        sample_type: 0,
-        read_format: 0,
-        flags: DISABLED,
-        wakeup_events: 0,
-        breakpoint_type: 0,
-        config1: 0,
-    };
-    // SAFETY: a valid structure of the size that it states; all processes (-1), one CPU, no group (-1).
-    let fd = unsafe {
-        libc::syscall(libc::SYS_perf_event_open, &raw const attributes, -1, cpu, -1, CLOSE_ON_EXEC)
-    };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: just opened, and nobody else's.
-    let event = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+    let event = event::open(cpu, CPU_CLOCK, period_ns, DISABLED)?;
     control(&event, SET_BPF, program)?;
     Ok(event)
 }

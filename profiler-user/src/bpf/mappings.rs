@@ -14,42 +14,21 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use super::BpfError;
+use super::{BpfError, event};
 
 /// Data pages of a ring, a power of two: about 250 mappings.
 const DATA_PAGES: usize = 8;
 /// No record is longer: `header.size` has 16 bits.
 const MAX_RECORD_BYTES: usize = 1 << 16;
 
-/// `struct perf_event_attr`, first version (`include/uapi/linux/perf_event.h`, `PERF_ATTR_SIZE_VER0`).
-#[repr(C)]
-#[derive(Default)]
-struct Attributes {
-    kind: u32,
-    size: u32,
-    config: u64,
-    sample_period: u64,
-    sample_type: u64,
-    read_format: u64,
-    flags: u64,
-    wakeup_events: u32,
-    breakpoint_type: u32,
-    config1: u64,
-}
-
-const _: () = assert!(size_of::<Attributes>() == 64);
-
-/// `PERF_TYPE_SOFTWARE`, `PERF_COUNT_SW_DUMMY`
-const SOFTWARE: u32 = 1;
+/// `PERF_COUNT_SW_DUMMY`
 const DUMMY: u64 = 9;
 /// `perf_event_attr.mmap`, `.mmap2`: executable mappings, with the inode.
 const MMAP: u64 = 1 << 8;
 const MMAP2: u64 = 1 << 23;
-/// `PERF_FLAG_FD_CLOEXEC`
-const CLOSE_ON_EXEC: u64 = 1 << 3;
 /// `PERF_RECORD_LOST`, `PERF_RECORD_MMAP2`
 const LOST: u32 = 2;
 const MAPPED: u32 = 10;
@@ -83,22 +62,7 @@ unsafe impl Send for Ring {}
 
 impl Ring {
     fn open(cpu: u32) -> io::Result<Ring> {
-        let attributes = Attributes {
-            kind: SOFTWARE,
-            size: size_of::<Attributes>() as u32,
-            config: DUMMY,
-            flags: MMAP | MMAP2,
-            ..Attributes::default()
-        };
-        // SAFETY: a valid structure of the size that it states; all processes (-1), one CPU, no group (-1).
-        let fd = unsafe {
-            libc::syscall(libc::SYS_perf_event_open, &raw const attributes, -1, cpu, -1, CLOSE_ON_EXEC)
-        };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: just opened, and nobody else's.
-        let event = unsafe { OwnedFd::from_raw_fd(fd as i32) };
+        let event = event::open(cpu, DUMMY, 0, MMAP | MMAP2)?;
         // SAFETY: no memory is involved.
         let page_bytes = unsafe { libc::sysconf(libc::_SC_PAGESIZE) } as usize;
         // SAFETY: a fresh shared mapping of the size that this kind of file demands; the result is checked.
@@ -183,17 +147,23 @@ impl Mappings {
     pub fn read(&mut self, mut handle: impl FnMut(&MappedCode<'_>)) {
         for ring in self.rings.values() {
             ring.take(&mut self.copy);
-            let mut rest = &self.copy[..];
-            while let Some((record, tail)) = split(rest) {
-                rest = tail;
-                match parse(record) {
-                    Some(Record::Mapped(mapped)) => handle(&mapped),
-                    Some(Record::Lost(count)) => self.lost = self.lost.saturating_add(count),
-                    None => {}
-                }
-            }
+            self.lost = self.lost.saturating_add(each_mapping(&self.copy, &mut handle));
         }
     }
+}
+
+/// Hands on the mappings among the records of a ring; how many the kernel says were lost.
+pub fn each_mapping(records: &[u8], mut handle: impl FnMut(&MappedCode<'_>)) -> u64 {
+    let (mut rest, mut lost) = (records, 0_u64);
+    while let Some((record, tail)) = split(rest) {
+        rest = tail;
+        match parse(record) {
+            Some(Record::Mapped(mapped)) => handle(&mapped),
+            Some(Record::Lost(count)) => lost = lost.saturating_add(count),
+            None => {}
+        }
+    }
+    lost
 }
 
 enum Record<'a> {

@@ -1,8 +1,8 @@
 //! The two rings, read in causal order: a sample is handed on only when every lifecycle event before it has been.
 
 use aya::maps::{MapData, RingBuf};
-use profiler_common::event::{KIND_CODE, KIND_LINES, KIND_SAMPLE, VERSION};
-use profiler_common::{CodeEvent, EventHeader, Frame, LinesEvent, ProcessEvent, SampleEvent};
+use profiler_common::event::{KIND_CODE, KIND_LINES, KIND_SAMPLE, KIND_STACK, KIND_THREAD, VERSION};
+use profiler_common::{CodeEvent, EventHeader, Frame, LinesEvent, ProcessEvent, SampleEvent, ThreadEvent};
 use tokio::io::unix::AsyncFd;
 
 use super::BpfError;
@@ -12,6 +12,9 @@ pub enum Record<'a> {
     Sample(&'a SampleEvent, &'a [Frame]),
     Code(&'a CodeEvent, &'a [u8]),
     Lines(&'a LinesEvent, &'a [u8]),
+    /// Of a thread off its CPU, ahead of the samples that name it.
+    Stack(&'a SampleEvent, &'a [Frame]),
+    Thread(&'a ThreadEvent),
 }
 
 pub struct Rings {
@@ -49,10 +52,15 @@ pub fn parse(bytes: &[u8]) -> Option<Record<'_>> {
     }
     let bytes = &bytes[..head.bytes as usize];
     match head.kind {
-        KIND_SAMPLE => {
+        KIND_SAMPLE | KIND_STACK => {
             let (sample, rest) = split::<SampleEvent>(bytes)?;
             let frames = rest.get(..usize::from(sample.frames) * size_of::<Frame>())?;
-            Some(Record::Sample(sample, bytemuck::try_cast_slice(frames).ok()?))
+            let frames = bytemuck::try_cast_slice(frames).ok()?;
+            Some(if head.kind == KIND_STACK {
+                Record::Stack(sample, frames)
+            } else {
+                Record::Sample(sample, frames)
+            })
         }
         KIND_CODE => {
             let (code, rest) = split::<CodeEvent>(bytes)?;
@@ -64,8 +72,15 @@ pub fn parse(bytes: &[u8]) -> Option<Record<'_>> {
             let (lines, rest) = split::<LinesEvent>(bytes)?;
             Some(Record::Lines(lines, rest.get(..lines.bytes as usize)?))
         }
+        KIND_THREAD => Some(Record::Thread(split::<ThreadEvent>(bytes)?.0)),
         _ => None,
     }
+}
+
+/// The same for a record of the lifecycle ring.
+pub fn parse_lifecycle(bytes: &[u8]) -> Option<&ProcessEvent> {
+    let (event, _) = split::<ProcessEvent>(bytes)?;
+    (event.header.version == VERSION).then_some(event)
 }
 
 impl Rings {
@@ -89,9 +104,9 @@ impl Rings {
     /// Hands on every lifecycle event that is there.
     pub fn lifecycle(&mut self, mut handle: impl FnMut(&ProcessEvent)) {
         while let Some(item) = self.lifecycle.get_mut().next() {
-            match split::<ProcessEvent>(&item) {
-                Some((event, _)) if event.header.version == VERSION => handle(event),
-                _ => self.malformed += 1,
+            match parse_lifecycle(&item) {
+                Some(event) => handle(event),
+                None => self.malformed += 1,
             }
         }
     }

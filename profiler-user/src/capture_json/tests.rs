@@ -1,7 +1,7 @@
 //! A capture against its published schema, in both directions.
 
 use super::*;
-use crate::profile::{FrequencyChange, Labels, Loss, OwnCost, ProcessMeta, Ticks};
+use crate::profile::{FrequencyChange, Labels, Loss, OwnCost, ProcessMeta, Selected, Ticks};
 use serde_json::{Value, json};
 
 /// The keywords that the schema uses; any other one is a failure, so that nothing is passed over in silence.
@@ -28,7 +28,8 @@ fn validate(root: &Value, schema: &Value, value: &Value, at: &str, errors: &mut 
             // One pattern is in use; this is what it says.
             "pattern" => check(is_rfc3339(value.as_str().unwrap_or_default())),
             "required" => {
-                for name in rule.as_array().unwrap() {
+                // Of an object; whether it has to be one, its type says.
+                for name in rule.as_array().into_iter().flatten().filter(|_| value.is_object()) {
                     check(value.get(name.as_str().unwrap()).is_some());
                 }
             }
@@ -106,6 +107,7 @@ fn instance() -> Value {
         executable: "/usr/bin/python3.11".into(),
         python_version: "3.11.2".into(),
         labels: Labels { service: Some("checkout".into()), ..Default::default() },
+        off_cpu: Some(OffCpuMeta { blocked_ns: 5, ..OffCpuMeta::default() }),
         ..Default::default()
     });
     let thread = profile.thread(7, 0);
@@ -120,8 +122,14 @@ fn instance() -> Value {
         kernel: "6.1.0".into(),
         start_unix_ns: 1_795_216_500_000_000_000,
         start_boot_ns: 5_000_000_000,
+        start_monotonic_ns: 4_000_000_000,
         duration_ns: 10_250_000_000,
         frequency_hz: 99,
+        selected: Selected {
+            asked: vec![("name".into(), vec!["^web".into()]), ("exclude-uid".into(), vec!["0".into()])],
+            left_out: 3,
+            left_out_ticks: 70,
+        },
         frequency_changes: vec![FrequencyChange { after_ns: 500_000_000, frequency_hz: 49 }],
         ticks: Ticks {
             expected: 30,
@@ -132,6 +140,7 @@ fn instance() -> Value {
             on_python_ns: 90_000_000,
         },
         losses: vec![Loss { name: "ring_full".into(), count: 3 }],
+        notes: Vec::new(),
         own_cost: OwnCost { cpu_ns: 1, peak_rss_bytes: 2, kernel_bytes: 3 },
     };
     let refused =
@@ -166,6 +175,8 @@ fn the_schema_bites() {
         ("/processes/0/file", json!(1)),
         ("/processes/0/service", json!(1)),
         ("/processes/1", json!({})),
+        ("/processes/0/off_cpu/off_cpu_ns", json!(-1)),
+        ("/processes/0/off_cpu", json!({})),
         ("/own_cost", json!([])),
         ("/processes/0/verified", json!(1)),
         ("/unsupported/0/reason", json!(null)),

@@ -1,9 +1,13 @@
 //! Rows of arguments: those that mean something, and those that must end in a usage error and nothing worse.
 
 use super::*;
+use crate::capture::CaptureOptions;
+use crate::colour::Colour;
+use crate::encode::Format;
 use crate::profile::MergeBy;
+use crate::select::User;
+use crate::talk::{Talk, Verbosity};
 use std::os::unix::ffi::OsStringExt;
-use std::path::PathBuf;
 use std::time::Duration;
 
 fn parse_bytes(args: &[&[u8]]) -> Result<Command, Stop> {
@@ -15,22 +19,45 @@ fn parse_text(args: &str) -> Result<Command, Stop> {
     parse_bytes(&args.split_whitespace().map(str::as_bytes).collect::<Vec<_>>())
 }
 
+const QUIET: Talk = Talk { verbosity: Verbosity::Quiet, colour: Colour::Auto };
+
 fn default() -> RecordOptions {
     RecordOptions {
+        capture: CaptureOptions {
+            off_cpu: false,
+            bounded: false,
+            max_processes: 16_384,
+            frequency_hz: 99,
+            pids: vec![],
+            selection: Default::default(),
+            max_cpu_percent: 5.0,
+            max_memory_bytes: 256 << 20,
+            btf: None,
+            verbose: false,
+            keep_times: false,
+        },
         duration: None,
-        frequency_hz: 99,
-        pids: vec![],
         merge_by: None,
-        output: None,
-        max_cpu_percent: 5.0,
-        max_memory_bytes: 256 << 20,
-        quiet: false,
-        verbose: false,
+        formats: vec![Format::Pprof],
+        timeline: false,
+        output: Output::Directory(None),
+        talk: Talk::default(),
+        every: None,
+        has_periods: false,
+        max_size_bytes: None,
+        command: vec![],
     }
+}
+
+fn with(change: impl FnOnce(&mut CaptureOptions)) -> RecordOptions {
+    let mut options = default();
+    change(&mut options.capture);
+    options
 }
 
 #[test]
 fn what_is_typed_becomes_what_is_needed_with_and_without_the_command() {
+    let directory = |path: &str| Output::Directory(Some(path.into()));
     let ten = Some(Duration::from_secs(10));
     let rows = [
         ("", default()),
@@ -38,22 +65,83 @@ fn what_is_typed_becomes_what_is_needed_with_and_without_the_command() {
         ("-d10", RecordOptions { duration: ten, ..default() }),
         ("--duration=10s", RecordOptions { duration: ten, ..default() }),
         ("-d 0.3", RecordOptions { duration: Some(Duration::from_millis(300)), ..default() }),
-        ("-F 1000", RecordOptions { frequency_hz: 1000, ..default() }),
-        ("-r 10000", RecordOptions { frequency_hz: 10_000, ..default() }),
-        ("--rate 1", RecordOptions { frequency_hz: 1, ..default() }),
-        ("--frequency 49", RecordOptions { frequency_hz: 49, ..default() }),
-        ("-p 7 --pid 3 -p 7", RecordOptions { pids: vec![3, 7], ..default() }),
-        ("-p 4194304", RecordOptions { pids: vec![4_194_304], ..default() }),
-        ("-o /nowhere/x", RecordOptions { output: Some(PathBuf::from("/nowhere/x")), ..default() }),
+        ("-F 1000", with(|it| it.frequency_hz = 1000)),
+        ("-r 10000", with(|it| it.frequency_hz = 10_000)),
+        ("--rate 1", with(|it| it.frequency_hz = 1)),
+        ("--frequency 49", with(|it| it.frequency_hz = 49)),
+        ("-p 7 --pid 3 -p 7", with(|it| it.pids = vec![3, 7])),
+        ("-p 4194304", with(|it| it.pids = vec![4_194_304])),
+        ("-o /nowhere/x", RecordOptions { output: directory("/nowhere/x"), ..default() }),
+        ("-f pprof", default()),
+        (
+            "-f pprof,flamegraph --format collapsed -o /nowhere/x",
+            RecordOptions {
+                formats: vec![Format::Pprof, Format::Flamegraph, Format::Collapsed],
+                output: directory("/nowhere/x"),
+                ..default()
+            },
+        ),
+        (
+            "-o /nowhere/x.html",
+            RecordOptions {
+                formats: vec![Format::Flamegraph],
+                output: Output::File("/nowhere/x.html".into()),
+                ..default()
+            },
+        ),
+        (
+            "-f collapsed -o -",
+            RecordOptions { formats: vec![Format::Collapsed], output: Output::Stdout, ..default() },
+        ),
+        ("-f firefox", RecordOptions { formats: vec![Format::Firefox], ..with(|it| it.keep_times = true) }),
+        ("--timeline", RecordOptions { timeline: true, ..with(|it| it.keep_times = true) }),
         (
             "--max-cpu 0.5 --max-memory 64",
-            RecordOptions { max_cpu_percent: 0.5, max_memory_bytes: 64 << 20, ..default() },
+            with(|it| (it.max_cpu_percent, it.max_memory_bytes) = (0.5, 64 << 20)),
         ),
         ("--merge-by name", RecordOptions { merge_by: Some(MergeBy::Name), ..default() }),
         ("--merge-by=service", RecordOptions { merge_by: Some(MergeBy::Service), ..default() }),
         ("--merge-by container", RecordOptions { merge_by: Some(MergeBy::Container), ..default() }),
-        ("-q", RecordOptions { quiet: true, ..default() }),
-        ("-v", RecordOptions { verbose: true, ..default() }),
+        ("-q", RecordOptions { talk: QUIET, ..default() }),
+        (
+            "--every 60 --max-size 500",
+            RecordOptions {
+                every: Some(Duration::from_secs(60)),
+                has_periods: true,
+                max_size_bytes: Some(500 << 20),
+                ..default()
+            },
+        ),
+        (
+            "-q -- prog -d 10 --name x",
+            RecordOptions {
+                talk: QUIET,
+                command: ["prog", "-d", "10", "--name", "x"].map(OsString::from).to_vec(),
+                ..default()
+            },
+        ),
+        ("--tree 9 --tree 8", with(|it| it.selection.trees = vec![8, 9])),
+        ("--python 3.11 --uid 0", {
+            with(|it| {
+                it.selection.only.pythons = vec!["3.11".into()];
+                it.selection.only.users = vec![User { typed: "0".into(), uid: 0 }];
+            })
+        }),
+        (
+            "--cgroup system.slice/ --exclude-unit web --exclude-cgroup /a/b",
+            with(|it| {
+                it.selection.only.cgroups = vec!["/system.slice".into()];
+                it.selection.exclude.units = vec!["web".into()];
+                it.selection.exclude.cgroups = vec!["/a/b".into()];
+            }),
+        ),
+        (
+            "-v --color always",
+            RecordOptions {
+                talk: Talk { verbosity: Verbosity::Verbose, colour: Colour::Always },
+                ..with(|it| it.verbose = true)
+            },
+        ),
     ];
     for (args, expected) in rows {
         assert_eq!(parse_text(args), Ok(Command::Record(expected.clone())), "{args}");
@@ -95,7 +183,15 @@ fn nasty_arguments_are_usage_errors() {
         &[b"--merge-by", b"name", b"--merge-by", b"name"],
         &[b"-o"],
         &[b"-o", b""],
-        &[b"-o", b"-"],
+        &[b"-f"],
+        &[b"-f", b""],
+        &[b"-f", b"svg"],
+        &[b"-f", b"pprof,"],
+        &[b"-f", b"pprof,flamegraph", b"-o", b"-"],
+        &[b"-f", b"pprof", b"-o", b"x.html"],
+        &[b"-f", b"collapsed", b"--timeline"],
+        &[b"-o", b"x.html", b"--merge-by", b"name"],
+        &[b"-o", b"x.svg"],
         &[b"-o", b"/dev/null"],
         &[b"-o", b"/etc/passwd"],
         &[b"--max-cpu", b"0"],
@@ -113,7 +209,14 @@ fn nasty_arguments_are_usage_errors() {
         &[b"record", b"record"],
         &[b"record", b"extra"],
         &[b"-d", b"5", b"record"],
-        &[b"--", b"x"],
+        &[b"--every", b"0.5"],
+        &[b"--max-size", b"1", b"-o", b"x.html"],
+        &[b"--every", b"1", b"--max-size", b"0"],
+        &[b"--name", b"("],
+        &[b"--uid", b"no such user"],
+        &[b"--python", b"x"],
+        &[b"--python", b"3.x"],
+        &[b"--cgroup", b""],
         &[b""],
         &[b"\x1b[31m"],
         &[&long],
@@ -143,6 +246,8 @@ fn help_lists_options_and_exit_codes_and_version_is_a_version() {
             "--pid",
             "--merge-by",
             "--output",
+            "--format",
+            "--timeline",
             "--max-cpu",
             "--max-memory",
         ] {

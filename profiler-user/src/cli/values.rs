@@ -1,6 +1,10 @@
 //! Single values of the command line. Numbers are plain decimals: no sign, no exponent, no `inf`, no `NaN`.
 
+use crate::colour::Colour;
+use crate::encode::Format;
+use crate::process::own;
 use crate::profile::MergeBy;
+use crate::select::User;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
@@ -9,6 +13,9 @@ pub(super) const MAX_PID: i64 = 4 * 1024 * 1024;
 
 /// The upper end keeps the 32-bit ids of a profile from running out (`profile::intern`).
 pub(super) const MEMORY_MB: RangeInclusive<u64> = 16..=16_384;
+
+/// A petabyte: beyond any disk, far from any overflow.
+pub(super) const MAX_SIZE_MB: u64 = 1 << 30;
 
 const MAX_DURATION_SECONDS: f64 = 366.0 * 86_400.0;
 const MIN_DURATION_SECONDS: f64 = 0.001;
@@ -51,6 +58,71 @@ pub(super) fn merge_by(text: &str) -> Result<MergeBy, String> {
         "container" => Ok(MergeBy::Container),
         _ => Err("must be name, service or container".into()),
     }
+}
+
+pub(super) fn format(text: &str) -> Result<Format, String> {
+    let names = Format::ALL.map(Format::name).join(", ");
+    Format::of_name(text).ok_or_else(|| format!("must be one of {names}"))
+}
+
+pub(super) fn filled(text: &str) -> Result<String, String> {
+    if text.is_empty() { Err("must not be empty".into()) } else { Ok(text.to_owned()) }
+}
+
+pub(super) fn colour(text: &str) -> Result<Colour, String> {
+    match text {
+        "auto" => Ok(Colour::Auto),
+        "always" => Ok(Colour::Always),
+        "never" => Ok(Colour::Never),
+        _ => Err("must be auto, always or never".into()),
+    }
+}
+
+pub(super) fn python(text: &str) -> Result<String, String> {
+    // Such as 3, 3.11, 3.13t and 3.15.0a1.
+    let is_part = |part: &str| {
+        part.starts_with(|c: char| c.is_ascii_digit())
+            && part.bytes().all(|byte| byte.is_ascii_alphanumeric())
+    };
+    if text.split('.').all(is_part) { Ok(text.to_owned()) } else { Err("not a version such as 3.11".into()) }
+}
+
+/// A path in a hierarchy, without a slash at its end.
+pub(super) fn cgroup(text: &str) -> Result<String, String> {
+    const MOUNTS: &str = "/sys/fs/cgroup";
+    let path = if text.starts_with(MOUNTS) {
+        let whole = std::fs::canonicalize(text).map_err(|error| format!("no such control group: {error}"))?;
+        let whole = whole.to_str().ok_or("not text")?;
+        own::path_in_hierarchy(whole).ok_or("not in a hierarchy of control groups")?
+    } else if text.starts_with('/') {
+        text.to_owned()
+    } else if text.is_empty() {
+        return Err("must not be empty".into());
+    } else {
+        format!("/{text}")
+    };
+    Ok(path.trim_end_matches('/').to_owned())
+}
+
+/// A number, or the name of a user that this host knows.
+pub(super) fn user(text: &str) -> Result<User, String> {
+    let uid = match text.parse::<u32>() {
+        Ok(uid) => uid,
+        Err(_) => uid_of(text).ok_or("no such user")?,
+    };
+    Ok(User { typed: text.to_owned(), uid })
+}
+
+fn uid_of(name: &str) -> Option<u32> {
+    let name = std::ffi::CString::new(name).ok()?;
+    let mut buffer = [0 as libc::c_char; 16 << 10];
+    // SAFETY: `passwd` is plain pointers and numbers.
+    let mut entry: libc::passwd = unsafe { std::mem::zeroed() };
+    let mut found = std::ptr::null_mut();
+    // SAFETY: a string that ends in NUL, valid structures, and a buffer of the size that is stated.
+    let status =
+        unsafe { libc::getpwnam_r(name.as_ptr(), &mut entry, buffer.as_mut_ptr(), buffer.len(), &mut found) };
+    (status == 0 && !found.is_null()).then_some(entry.pw_uid)
 }
 
 fn decimal(text: &str) -> Result<f64, String> {

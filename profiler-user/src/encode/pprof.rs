@@ -3,13 +3,16 @@
 //! Protobuf allows the repeated fields of one message to arrive in pieces, so samples are encoded and compressed in
 //! small batches: the peak is a batch, not a second copy of the profile.
 
-use super::pprof_schema as schema;
-use crate::profile::{CaptureMeta, ExecutableMapping, Gil, Location, ProcessMeta, Profile, Sample};
+use super::{pprof_schema as schema, titles};
+use crate::escape::escape;
+use crate::profile::{
+    CaptureMeta, ExecutableMapping, Gil, Location, Measure, ProcessMeta, Profile, Sample, Total, ValueType,
+};
+use crate::syscalls::{UNNAMED, syscall_name};
 use flate2::Compression;
 use flate2::write::GzEncoder;
 use hashbrown::HashMap;
 use prost::Message;
-use std::collections::BTreeSet;
 use std::io::{self, Write};
 
 /// Samples, locations or functions encoded at a time.
@@ -25,7 +28,17 @@ pub fn pprof(profile: &Profile, capture: &CaptureMeta) -> Vec<u8> {
 
 /// The profile as gzip, streamed into `writer`.
 pub fn pprof_to(profile: &Profile, capture: &CaptureMeta, writer: impl Write) -> io::Result<()> {
-    let comments = comments(profile, capture);
+    encode(profile, capture, false, writer)
+}
+
+/// The same; with `timeline`, every sample by itself, with its time as a label.
+pub(super) fn encode(
+    profile: &Profile,
+    capture: &CaptureMeta,
+    timeline: bool,
+    writer: impl Write,
+) -> io::Result<()> {
+    let comments = titles::comments(&[profile], capture);
     let mut out = Output { gzip: GzEncoder::new(writer, Compression::default()), buffer: Vec::new() };
     let mut strings = Strings::new();
     out.message(&head(profile, capture, &comments, &mut strings))?;
@@ -34,9 +47,29 @@ pub fn pprof_to(profile: &Profile, capture: &CaptureMeta, writer: impl Write) ->
     let labels = LabelKeys::new(&mut strings);
     let constant: Vec<OfProcess> =
         profile.processes().map(|process| OfProcess::new(process, &mut strings)).collect();
-    let samples = profile
-        .samples()
+    let moments = profile.moments().filter(|_| timeline);
+    // What has no time, for want of memory or because nobody asked, is a sum.
+    let untimed = moments.map(|_| profile.untimed());
+    let sums = (0..).zip(profile.samples()).map(|(index, mut sample): (usize, Sample)| {
+        sample.total = untimed.as_ref().map_or(sample.total, |untimed| untimed[index]);
+        sample
+    });
+    let samples = sums
+        .filter(|sample| untimed.is_none() || sample.total.samples > 0)
         .map(|sample| encode_sample(profile, &used, &labels, &constant, &mut strings, sample));
+    out.batches(samples, |sample| schema::Profile { sample, ..Default::default() })?;
+    // As Datadog's profilers call it: the wall clock at the end of what the sample stands for.
+    let time = moments.map(|_| (strings.index("end_timestamp_ns"), strings.index("nanoseconds")));
+    let all: Vec<Sample> = moments.iter().flat_map(|_| profile.samples()).collect();
+    let samples = moments.into_iter().flatten().map(|moment| {
+        let total = Total { samples: 1, weight_ns: moment.weight_ns };
+        let sample = Sample { total, ..all[moment.sample as usize] };
+        let mut sample = encode_sample(profile, &used, &labels, &constant, &mut strings, sample);
+        let num = signed(capture.unix_ns_of_monotonic(moment.time_ns));
+        let of = |(key, num_unit)| schema::Label { key, num, num_unit, ..Default::default() };
+        sample.label.extend(time.map(of));
+        sample
+    });
     out.batches(samples, |sample| schema::Profile { sample, ..Default::default() })?;
 
     let locations = used.locations.kept().map(|(index, id)| {
@@ -58,7 +91,8 @@ pub fn pprof_to(profile: &Profile, capture: &CaptureMeta, writer: impl Write) ->
     });
     out.batches(functions, |function| schema::Profile { function, ..Default::default() })?;
 
-    let strings = strings.table.into_iter().map(str::to_owned);
+    // Readers print names as they are, often to a terminal: what a target may put into one is made fit for it here.
+    let strings = strings.table.into_iter().map(|text| escape(text).into_owned());
     out.batches(strings, |string_table| schema::Profile { string_table, ..Default::default() })?;
     out.gzip.finish()?.flush()
 }
@@ -75,10 +109,14 @@ fn head<'a>(
     comments: &'a [String],
     strings: &mut Strings<'a>,
 ) -> schema::Profile {
-    let mut value_type =
-        |name, unit| schema::ValueType { r#type: strings.index(name), unit: strings.index(unit) };
-    let samples = value_type("samples", "count");
-    let cpu = value_type("cpu", "nanoseconds");
+    let mut value_type = |of: &'a ValueType| schema::ValueType {
+        r#type: strings.index(&of.name),
+        unit: strings.index(&of.unit),
+    };
+    let measure_is_single = is_single(profile);
+    let is_sampled = *profile.measure() == Measure::CPU;
+    let Measure { count, weight } = profile.measure();
+    let (count, weight) = (value_type(count), value_type(weight));
     let mapping = |(id, process): (u32, &'a ProcessMeta)| {
         let ExecutableMapping { start, limit, file_offset, ref build_id } = process.mapping;
         // Without a filename pprof says "Main binary filename not available".
@@ -99,10 +137,11 @@ fn head<'a>(
     let mapping = (0..).zip(profile.mappings()).map(mapping).collect();
     schema::Profile {
         // The default is also the last one: Speedscope always opens the last.
-        sample_type: vec![samples, cpu],
-        default_sample_type: cpu.r#type,
-        period_type: Some(cpu),
-        period: signed(capture.period_ns()),
+        sample_type: if measure_is_single { vec![weight] } else { vec![count, weight] },
+        default_sample_type: weight.r#type,
+        // What is measured and not sampled has no period.
+        period_type: is_sampled.then_some(weight),
+        period: if is_sampled { signed(capture.period_ns()) } else { 0 },
         time_nanos: signed(capture.start_unix_ns),
         duration_nanos: signed(capture.duration_ns),
         mapping,
@@ -111,33 +150,10 @@ fn head<'a>(
     }
 }
 
-/// What the profile itself could not say.
-fn comments(profile: &Profile, capture: &CaptureMeta) -> Vec<String> {
-    let mut comments = vec![format!("pyprof-bpf {}", capture.tool_version)];
-    if profile.processes().len() > 1 {
-        comments.push(format!("processes: {}", profile.processes().len()));
-    }
-    let versions: BTreeSet<(&str, bool)> = profile
-        .processes()
-        .map(|process| (process.python_version.as_str(), process.is_unverified))
-        .filter(|(version, _)| !version.is_empty())
-        .collect();
-    comments.extend(versions.into_iter().map(|(version, is_unverified)| {
-        format!("python: {version}{}", if is_unverified { " (unverified)" } else { "" })
-    }));
-    for change in &capture.frequency_changes {
-        let seconds = change.after_ns as f64 / 1e9;
-        comments.push(format!("frequency: {} Hz after {seconds:.1} s", change.frequency_hz));
-    }
-    let outcomes = profile.outcomes().filter(|(_, total)| total.samples > 0);
-    comments
-        .extend(outcomes.map(|(outcome, total)| format!("outcome {}: {}", outcome.name(), total.samples)));
-    if profile.dropped().samples > 0 {
-        comments.push(format!("loss memory_cap (this process): {}", profile.dropped().samples));
-    }
-    let losses = capture.losses.iter().filter(|loss| loss.count > 0);
-    comments.extend(losses.map(|loss| format!("loss {} (whole capture): {}", loss.name, loss.count)));
-    comments
+/// Other tools write profiles that count one thing only.
+fn is_single(profile: &Profile) -> bool {
+    let Measure { count, weight } = profile.measure();
+    count == weight
 }
 
 /// Keys of labels. A key is a string or a number, never both, as readers demand.
@@ -148,6 +164,7 @@ struct LabelKeys {
     thread_generation: i64,
     gil: i64,
     interpreter_id: i64,
+    syscall: i64,
 }
 
 impl LabelKeys {
@@ -159,6 +176,7 @@ impl LabelKeys {
             thread_generation: strings.index("thread_generation"),
             gil: strings.index("gil"),
             interpreter_id: strings.index("interpreter_id"),
+            syscall: strings.index("syscall"),
         }
     }
 }
@@ -172,13 +190,18 @@ struct OfProcess<'a> {
 
 impl<'a> OfProcess<'a> {
     fn new(process: &'a ProcessMeta, strings: &mut Strings<'a>) -> Self {
-        let pid = schema::Label { key: strings.index("pid"), num: process.pid.into(), ..Default::default() };
+        // Profiles of other tools may not say of which process they are.
+        let pid = (process.pid != 0).then(|| schema::Label {
+            key: strings.index("pid"),
+            num: process.pid.into(),
+            ..Default::default()
+        });
         let known = process.labels.known().map(|(key, value)| schema::Label {
             key: strings.index(key),
             str: strings.index(value),
             ..Default::default()
         });
-        Self { comm: &process.comm, labels: std::iter::once(pid).chain(known).collect() }
+        Self { comm: &process.comm, labels: pid.into_iter().chain(known).collect() }
     }
 }
 
@@ -193,7 +216,9 @@ fn encode_sample<'a>(
     let number = |key, num| schema::Label { key, num, ..Default::default() };
     let mut label = Vec::with_capacity(16);
     if let Some(thread) = profile.threads().get(sample.thread.index()) {
-        label.push(number(keys.thread_id, thread.tid.into()));
+        if thread.tid != 0 {
+            label.push(number(keys.thread_id, thread.tid.into()));
+        }
         let process = constant.get(thread.process as usize);
         let (name, os_name) = thread.names(process.map_or("", |process| process.comm));
         let named = [(keys.thread_name, Some(name)), (keys.os_thread_name, os_name)];
@@ -202,7 +227,7 @@ fn encode_sample<'a>(
                 label.push(schema::Label { key, str: strings.index(name), ..Default::default() });
             }
         }
-        if thread.generation > 1 {
+        if thread.generation > 1 && thread.tid != 0 {
             label.push(number(keys.thread_generation, thread.generation.into()));
         }
         label.extend_from_slice(process.map_or(&[], |process| &process.labels));
@@ -214,14 +239,21 @@ fn encode_sample<'a>(
         Gil::Unknown => None,
         Gil::Held => Some("held"),
         Gil::NotHeld => Some("not held"),
+        Gil::Awaited => Some("waiting"),
     };
     if let Some(gil) = gil {
         label.push(schema::Label { key: keys.gil, str: strings.index(gil), ..Default::default() });
     }
+    if let Some(name) = sample.context.syscall.map(|number| syscall_name(number.into()).unwrap_or(UNNAMED)) {
+        label.push(schema::Label { key: keys.syscall, str: strings.index(name), ..Default::default() });
+    }
     let locations = profile.stack_locations(sample.stack);
     schema::Sample {
         location_id: locations.map(|location| used.locations.id(location.index())).collect(),
-        value: vec![signed(sample.total.samples), signed(sample.total.weight_ns)],
+        value: match (signed(sample.total.samples), signed(sample.total.weight_ns)) {
+            (_, weight) if is_single(profile) => vec![weight],
+            (count, weight) => vec![count, weight],
+        },
         label,
     }
 }

@@ -1,18 +1,19 @@
 //! Code objects of one process image, by address and identity, and the places in them that were sampled.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use profiler_common::limits::{MAX_LINES_BYTES, MAX_LINES_CHUNKS};
-use profiler_common::{CodeEvent, Frame, LinesEvent, Text};
+use profiler_common::{CodeEvent, Frame, LinesEvent, ProcessKey, Text};
+use pyunwind::Layout;
 use pyunwind::host::code_object::{CodeObject, Parts, RawStr};
-use pyunwind::host::lines::LineTable;
+use pyunwind::host::lines::{LineMarks, LineTable};
 use pyunwind::layout::ABSENT;
 use pyunwind::step::INDEX_UNKNOWN;
-use pyunwind::{Addr, Layout, code};
 
-use crate::process::{ProcessMemory, PythonImage};
 use crate::profile::{FunctionId, LocationId, Profile};
+use crate::reader::{Place, PythonImage, Reader, Trouble};
 
 /// How long processes may be asked for code objects per batch of records: a megabyte of line table takes milliseconds, and
 /// a target can have any number of those. What is left out waits for the next batch.
@@ -34,44 +35,69 @@ impl CodeKey {
 
 /// Where code objects are read that the kernel did not send: the process itself, as long as there is time.
 pub struct Source<'a> {
+    key: ProcessKey,
     layout: &'a Layout,
-    memory: ProcessMemory,
+    place: Place,
+    reader: &'a mut Reader,
     spent: &'a mut Duration,
+    /// The reader is still at a question about this process: there will be an answer, and not now.
+    later: bool,
 }
 
 impl<'a> Source<'a> {
     /// `spent`: of [`ASK_AT_ONCE`], by all processes.
-    pub fn new(python: &'a PythonImage, spent: &'a mut Duration) -> Source<'a> {
-        Source { layout: &python.layout, memory: ProcessMemory::new(python.task), spent }
+    pub fn new(
+        key: ProcessKey,
+        python: &'a PythonImage,
+        reader: &'a mut Reader,
+        spent: &'a mut Duration,
+    ) -> Source<'a> {
+        Source { key, layout: &python.layout, place: Place::of(python), reader, spent, later: false }
     }
 
     pub fn is_exhausted(&self) -> bool {
-        *self.spent >= ASK_AT_ONCE
+        self.later || *self.spent >= ASK_AT_ONCE
     }
 
     fn read(&mut self, key: CodeKey) -> Option<CodeObject> {
-        let Source { layout, memory, .. } = self;
-        let same = |memory: &mut ProcessMemory| {
-            code::check(memory, layout, Addr(key.code), 0).is_ok_and(|check| check.identity == key.identity)
-        };
-        if !same(memory) {
-            return None;
-        }
-        let code = CodeObject::read(memory, layout, Addr(key.code)).ok()?;
-        same(memory).then_some(code)
+        let answer = self.reader.code(&self.key, self.place, key.code, key.identity);
+        self.later = answer.as_ref().err() == Some(&Trouble::Later);
+        answer.ok().flatten()
     }
 }
 
+/// What a code object is called, and where.
+enum Name {
+    /// In the tables of the profile.
+    Interned(FunctionId),
+    /// Not needed there yet.
+    Kept { name: Box<str>, file: Arc<str>, first_line: u32 },
+}
+
 struct Code {
-    function: FunctionId,
+    name: Name,
     lines: LineTable,
+    marks: LineMarks,
     lines_total: usize,
     places: HashMap<i32, LocationId>,
 }
 
+impl Code {
+    fn new(function: FunctionId, lines: LineTable, lines_total: usize) -> Code {
+        Code {
+            name: Name::Interned(function),
+            lines,
+            marks: LineMarks::default(),
+            lines_total,
+            places: HashMap::new(),
+        }
+    }
+}
+
 #[derive(Default)]
 pub struct Codes {
-    known: HashMap<CodeKey, Code>,
+    /// Boxed: a table that doubles is one of pointers.
+    known: HashMap<CodeKey, Box<Code>>,
     line_bytes: usize,
     places: usize,
     /// Code objects whose name could not be read anywhere.
@@ -80,9 +106,15 @@ pub struct Codes {
 
 /// The kernel sends no more of a line table.
 const MOST_LINES_BYTES: u32 = MAX_LINES_CHUNKS * MAX_LINES_BYTES as u32;
-/// Rough cost of an entry beside its line table.
-const ENTRY_BYTES: usize = 160;
+/// Code objects without a sample are not worth the trouble of forgetting them below this.
+const MIN_UNUSED_BYTES: usize = 64 << 10;
+/// A slot of the table, with its control byte, at a load of at most 7/8.
+const SLOT_BYTES: usize = (size_of::<(CodeKey, Box<Code>)>() + 1) * 8 / 7;
+/// What an entry takes beside its line table, with what the allocator adds.
+const ENTRY_BYTES: usize = size_of::<Code>() + 16;
 const PLACE_BYTES: usize = 24;
+/// Marks take a twentieth of a line table at most.
+const MARKS_SHARE: usize = 20;
 
 fn raw<'a>(text: &Text, bytes: &'a [u8]) -> RawStr<'a> {
     RawStr { state: text.state, chars: u64::from(text.chars), bytes }
@@ -165,7 +197,7 @@ impl Codes {
         }
         let function = profile.function(UNREADABLE, "", 0);
         let lines = LineTable { kind: 0, first_line: 0, bytes: Vec::new(), complete: false };
-        self.known.insert(key, Code { function, lines, lines_total: 0, places: HashMap::new() });
+        self.known.insert(key, Box::new(Code::new(function, lines, 0)));
         self.unnamed += 1;
     }
 
@@ -179,10 +211,11 @@ impl Codes {
         self.line_bytes += code.lines.bytes.len();
         let lines = code.lines.clone();
         // Sent again after an eviction or a lost race: the places stay valid, the contents are the same.
-        match self.known.get_mut(&key) {
-            Some(known) if known.function == function && known.lines.bytes.len() >= lines.bytes.len() => {}
+        match self.known.get(&key).map(Box::as_ref) {
+            Some(Code { name: Name::Interned(same), lines: known, .. })
+                if *same == function && known.bytes.len() >= lines.bytes.len() => {}
             _ => {
-                self.known.insert(key, Code { function, lines, lines_total: total, places: HashMap::new() });
+                self.known.insert(key, Box::new(Code::new(function, lines, total)));
             }
         }
     }
@@ -194,15 +227,68 @@ impl Codes {
             return Some(*place);
         }
         // Outside the code object, as a hostile frame may claim, there are no lines.
-        let line = if frame.index == INDEX_UNKNOWN { 0 } else { code.lines.line(frame.index).shown() };
-        let place = profile.location(code.function, line, 0);
+        let line = if frame.index == INDEX_UNKNOWN {
+            0
+        } else {
+            code.lines.line_by(frame.index, &mut code.marks).shown()
+        };
+        let function = match &code.name {
+            Name::Interned(function) => *function,
+            Name::Kept { name, file, first_line } => {
+                let function = profile.function(name, file, *first_line);
+                code.name = Name::Interned(function);
+                function
+            }
+        };
+        let place = profile.location(function, line, 0);
         code.places.insert(frame.index, place);
         self.places += 1;
         Some(place)
     }
 
+    /// The profile whose tables names and places are in goes, another one comes. What it had no sample of is forgotten if
+    /// that takes more memory than all else; `true` if something was.
+    pub fn renew(&mut self, old: &Profile, may_forget: bool) -> bool {
+        let bytes = |unused: bool| -> usize {
+            let codes = self.known.values().filter(|code| code.places.is_empty() == unused);
+            codes.map(|code| ENTRY_BYTES + code.lines.bytes.len()).sum()
+        };
+        let (unused, used) = (bytes(true), bytes(false));
+        let forgets = may_forget && unused > used.max(MIN_UNUSED_BYTES);
+        if forgets {
+            self.known.retain(|_, code| !code.places.is_empty());
+            self.known.shrink_to_fit();
+        }
+        let mut files: HashMap<u32, Arc<str>> = HashMap::new();
+        for code in self.known.values_mut() {
+            code.places = HashMap::new();
+            if let Name::Interned(function) = &code.name {
+                let function = &old.functions()[function.index()];
+                let file = files.entry(function.file.0).or_insert_with(|| old.string(function.file).into());
+                code.name = Name::Kept {
+                    name: old.string(function.name).into(),
+                    file: file.clone(),
+                    first_line: function.start_line,
+                };
+            }
+        }
+        self.line_bytes = self.known.values().map(|code| code.lines.bytes.len()).sum();
+        self.places = 0;
+        forgets
+    }
+
+    /// What `more` new code objects may add at once: a full table doubles, and the old one stays until all is moved.
+    pub fn growth_bytes(&self, more: usize) -> usize {
+        let capacity = self.known.capacity();
+        if self.known.len() + more > capacity { 2 * capacity * SLOT_BYTES } else { 0 }
+    }
+
     pub fn memory_bytes(&self) -> usize {
-        self.known.len() * ENTRY_BYTES + self.line_bytes + self.places * PLACE_BYTES
+        self.known.capacity() * SLOT_BYTES
+            + self.known.len() * ENTRY_BYTES
+            + self.line_bytes
+            + self.line_bytes / MARKS_SHARE
+            + self.places * PLACE_BYTES
     }
 }
 

@@ -3,8 +3,10 @@
 use bytemuck::Zeroable;
 use profiler_common::limits::{MAX_LINES_BYTES, MAX_LINES_CHUNKS};
 use pyunwind::host::versions;
+use pyunwind::{Addr, code};
 
 use super::*;
+use crate::process::ProcessMemory;
 use crate::profile::ProcessMeta;
 
 /// An object as words: these at these offsets, then bytes from `data` on.
@@ -70,7 +72,9 @@ fn a_line_table_longer_than_the_kernel_sends_is_read_from_the_process() {
     let mut profile = Profile::new(ProcessMeta::default());
     let mut codes = Codes::default();
     let (python, mut spent) = (this_process(layout), Duration::ZERO);
-    codes.capture(&mut profile, &mut Source::new(&python, &mut spent), &event, &data);
+    let mut reader = Reader::here();
+    let mut source = Source::new(ProcessKey::default(), &python, &mut reader, &mut spent);
+    codes.capture(&mut profile, &mut source, &event, &data);
     for index in [0, 1000, 60_000] {
         let frame = Frame { code: event.code, identity, index };
         let place = codes.place(&mut profile, &frame).unwrap();

@@ -7,16 +7,13 @@ use std::time::{Duration, Instant};
 
 use profiler_common::ThreadKey;
 use profiler_common::limits::{MAX_THREAD_HINTS, MAX_THREAD_STEPS};
-use pyunwind::thread::ThreadWalk;
 
 use super::follow::Follower;
 use super::image::Image;
 use super::ingest::Ingest;
 use crate::bpf::Tables;
-use crate::process::ProcessMemory;
+use crate::reader::{Place, Reader, Threads, Trouble};
 
-/// Thread states walked: as many as a process is listed with.
-const MAX_WALK: usize = 65_536;
 /// Hints that one process may have of its threads; it shares the map with all others.
 const MAX_HINTED: usize = MAX_THREAD_HINTS as usize / 2;
 /// Threads that one process may ask for between two walks.
@@ -74,12 +71,12 @@ impl Follower {
     pub fn hint(&mut self, ingest: &mut Ingest, tables: &mut Tables) {
         let begin = Instant::now();
         for index in 0..ingest.images().len() {
-            let image = ingest.image_mut(index);
-            if !image.hints.is_due(begin) {
+            if !ingest.image(index).hints.is_due(begin) {
                 continue;
             }
             let since = Instant::now();
-            walk(image, tables);
+            let (image, reader) = ingest.image_and_reader(index);
+            walk(image, reader, tables);
             image.hints.walked = Some((Instant::now(), since.elapsed()));
             if begin.elapsed() > AT_ONCE {
                 break;
@@ -88,27 +85,19 @@ impl Follower {
     }
 }
 
-/// All thread states of a process with their thread pointers, newest first, and whether that is the whole list.
-fn states(image: &Image) -> (Vec<(u64, u64)>, bool) {
-    let mut states = Vec::new();
-    let Some(python) = image.python().filter(|_| !image.exited) else { return (states, false) };
-    let mut memory = ProcessMemory::new(python.task);
-    let Ok(Some(mut walk)) = ThreadWalk::begin(&mut memory, &python.layout, python.runtime_address) else {
-        return (states, false);
-    };
-    while states.len() < MAX_WALK {
-        match walk.list(&mut memory, &python.layout) {
-            Ok(Some((state, thread_pointer))) => states.push((thread_pointer, state.0)),
-            Ok(None) => return (states, true),
-            // A thread went while its state was looked at. What was found until then is of use.
-            Err(_) => break,
-        }
+fn threads(image: &Image, reader: &mut Reader) -> Result<Threads, Trouble> {
+    match image.python().filter(|_| !image.exited) {
+        Some(python) => reader.threads(&image.key, Place::of(python)),
+        None => Ok(Threads::default()),
     }
-    (states, false)
 }
 
-fn walk(image: &mut Image, tables: &mut Tables) {
-    let (states, whole) = states(image);
+fn walk(image: &mut Image, reader: &mut Reader, tables: &mut Tables) {
+    let Threads { states, whole } = match threads(image, reader) {
+        // All that was asked for still is.
+        Err(Trouble::Later) => return,
+        threads => threads.unwrap_or_default(),
+    };
     let tgid = image.key.tgid;
     let Wanted { threads, first, foreign, walked: _ } = &mut image.hints;
     let asked = std::mem::take(threads);

@@ -1,17 +1,19 @@
 //! Counts records in the profiles of their process images.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use profiler_common::event::{GIL_HELD, GIL_KNOWN, IN_KERNEL, NO_COLLECTOR};
+use profiler_common::event::{GIL_HELD, GIL_KNOWN, IN_KERNEL, NO_COLLECTOR, SOURCE_OFF_CPU};
 use profiler_common::{Frame, ProcessKey, SampleEvent};
 use pyunwind::Outcome;
 
 use super::codes::{CodeKey, Source};
-use super::image::{Image, State, Waiting};
-use super::thread_names::{name_last_threads, name_threads};
+use super::image::{Image, Kind, State, Waiting};
+use super::off_cpu::{Since, drop_one, mark_lost, tally};
+use super::thread_names::{Turns, name_last_threads};
 use crate::bpf::Record;
-use crate::profile::{Context, Gil, LocationId, Profile, StackId};
+use crate::profile::{Context, Gil, LocationId, NATIVE_IN_KERNEL, Profile, StackId, marker};
+use crate::reader::Reader;
 
 /// Samples of one image that may wait for code objects.
 const MAX_WAITING: usize = 4096;
@@ -28,36 +30,75 @@ pub struct Received {
     pub other: u64,
     pub other_weight_ns: u64,
     pub outcomes: [u64; Outcome::ALL.len()],
+    /// Blocks of threads off their CPUs.
+    pub off_cpu: u64,
     /// Code objects that nobody could name.
     pub unnamed: u64,
     /// Samples of processes that were gone before anybody could look at them.
     pub vanished: u64,
+    /// Samples of processes that did not answer before anybody knew what they are.
+    pub unresponsive: u64,
+}
+
+impl Received {
+    /// What came after an earlier reading.
+    pub fn since(&self, before: &Received) -> Received {
+        let mut outcomes = self.outcomes;
+        outcomes.iter_mut().zip(before.outcomes).for_each(|(now, before)| *now = now.saturating_sub(before));
+        Received {
+            samples: self.samples.saturating_sub(before.samples),
+            weight_ns: self.weight_ns.saturating_sub(before.weight_ns),
+            other: self.other.saturating_sub(before.other),
+            other_weight_ns: self.other_weight_ns.saturating_sub(before.other_weight_ns),
+            outcomes,
+            unnamed: self.unnamed.saturating_sub(before.unnamed),
+            vanished: self.vanished.saturating_sub(before.vanished),
+            unresponsive: self.unresponsive.saturating_sub(before.unresponsive),
+            off_cpu: self.off_cpu.saturating_sub(before.off_cpu),
+        }
+    }
 }
 
 /// All process images, living and past.
 pub struct Ingest {
-    images: Vec<Image>,
+    /// Who asks processes: each question is about one of the images.
+    pub reader: Reader,
+    pub(super) images: Vec<Image>,
+    /// When threads began to be followed off their CPUs.
+    pub(super) off_cpu_since: Option<Since>,
     /// pid -> its images, the latest last.
-    by_pid: HashMap<u32, Vec<usize>>,
+    pub(super) by_pid: HashMap<u32, Vec<usize>>,
     pub received: Received,
-    max_memory_bytes: usize,
-    full: bool,
+    /// Samples keep their times, as long as there is room for them.
+    pub keep_times: bool,
+    /// What images may take together.
+    pub max_memory_bytes: usize,
+    /// What may be added until memory is checked again.
+    pub(super) free_bytes: usize,
     /// Time spent on asking processes for code objects since the last batch.
-    asking: Duration,
-    /// Whose threads are asked about first in the next turn: about, since images move.
-    next_named: usize,
+    pub(super) asking: Duration,
+    /// Whose threads are asked about in the next turn, about, since images move; and for how long.
+    name_turns: Turns,
+    /// Of code objects that nobody could name, those that are in no image any more.
+    pub(super) unnamed_before: u64,
+    pub(super) looked_for_finished: Option<Instant>,
 }
 
 impl Ingest {
-    pub fn new(max_memory_bytes: usize) -> Ingest {
+    pub fn new(max_memory_bytes: usize, reader: Reader) -> Ingest {
         Ingest {
+            reader,
             images: Vec::new(),
+            off_cpu_since: None,
             by_pid: HashMap::new(),
             received: Received::default(),
+            keep_times: false,
             max_memory_bytes,
-            full: false,
+            free_bytes: max_memory_bytes,
             asking: Duration::ZERO,
-            next_named: 0,
+            name_turns: Turns::new(),
+            unnamed_before: 0,
+            looked_for_finished: None,
         }
     }
 
@@ -76,8 +117,23 @@ impl Ingest {
         &mut self.images[index]
     }
 
+    /// One image, and who to ask about it.
+    pub fn image_and_reader(&mut self, index: usize) -> (&mut Image, &mut Reader) {
+        (&mut self.images[index], &mut self.reader)
+    }
+
+    /// All images, at the end.
+    pub fn take_images(&mut self) -> Vec<Image> {
+        self.by_pid.clear();
+        std::mem::take(&mut self.images)
+    }
+
     pub fn images(&self) -> &[Image] {
         &self.images
+    }
+
+    pub fn images_mut(&mut self) -> &mut [Image] {
+        &mut self.images
     }
 
     /// The image that a key names.
@@ -95,15 +151,20 @@ impl Ingest {
     /// Counts a record. Returns the index of an image that is not known yet, for its owner to look at.
     pub fn record(&mut self, record: Record<'_>) -> Option<usize> {
         match record {
+            Record::Sample(sample, _) if sample.source == SOURCE_OFF_CPU => return self.off_cpu(sample),
             Record::Sample(sample, frames) => return self.sample(sample, frames),
+            Record::Stack(sample, frames) => return self.stack(sample, frames),
+            Record::Thread(event) => self.ended(event),
             // Only new stacks need new code objects, and there is no room for those.
-            Record::Code(..) | Record::Lines(..) if self.full => {}
+            Record::Code(..) | Record::Lines(..) if self.free_bytes == 0 => {}
             Record::Code(event, data) => {
                 if let Some(index) = self.find(&event.header.process)
-                    && let Image { state: State::Python(python), profile, codes, .. } =
+                    && self.takes(self.images[index].codes_growth_bytes(1, data.len()))
+                    && let Image { key, state: State::Python(python), profile, codes, .. } =
                         &mut self.images[index]
                 {
-                    codes.capture(profile, &mut Source::new(python, &mut self.asking), event, data);
+                    let mut source = Source::new(*key, python, &mut self.reader, &mut self.asking);
+                    codes.capture(profile, &mut source, event, data);
                 }
             }
             Record::Lines(event, bytes) => {
@@ -113,6 +174,15 @@ impl Ingest {
             }
         }
         None
+    }
+
+    /// Whether there is room for so much at once; then it is taken, until what is held is measured again.
+    pub(super) fn takes(&mut self, growth_bytes: usize) -> bool {
+        let has_room = self.free_bytes > growth_bytes;
+        if has_room {
+            self.free_bytes -= growth_bytes;
+        }
+        has_room
     }
 
     fn sample(&mut self, sample: &SampleEvent, frames: &[Frame]) -> Option<usize> {
@@ -158,7 +228,6 @@ impl Ingest {
     }
 
     fn count(&mut self, index: usize, sample: &SampleEvent, frames: &[Frame], outcome: Outcome) {
-        let full = self.full;
         let image = &mut self.images[index];
         let starting = outcome == Outcome::Unknown && sample.header.time_ns <= image.not_started_ns;
         let outcome = if starting { Outcome::Starting } else { outcome };
@@ -168,25 +237,38 @@ impl Ingest {
         // Without room, only what adds nothing is counted: a known stack of a known thread.
         let known = image.stacks.contains_key(&(sample.stack_hash, outcome as u8))
             && image.profile.knows_thread(sample.tid, sample.thread_start_ns);
-        if full && !known {
-            image.profile.add_dropped(sample.weight_ns);
-            return;
+        if !known {
+            let growth_bytes = image.stack_growth_bytes(frames);
+            if !self.takes(growth_bytes) {
+                self.images[index].profile.add_dropped(sample.weight_ns);
+                return;
+            }
+        }
+        let image = &mut self.images[index];
+        let mut time_ns = None;
+        if self.keep_times {
+            image.profile.keep_times();
+            let growth_bytes = image.profile.moment_growth_bytes();
+            if growth_bytes < self.free_bytes {
+                self.free_bytes -= growth_bytes;
+                time_ns = Some(sample.header.time_ns);
+            }
         }
         let threads = image.profile.threads().len();
         let thread = image.profile.thread(sample.tid, sample.thread_start_ns);
-        if image.profile.threads().len() > threads {
+        if image.profile.threads().len() > threads || image.names.is_early(thread) {
             image.names.saw(sample.thread_pointer, thread, sample.tid);
         }
         image.profile.name_thread(thread, comm(&sample.comm));
-        let context = Context { gil: gil(sample.flags), interpreter: sample.interpreter };
+        let context = Context { gil: gil(sample.flags), interpreter: sample.interpreter, syscall: None };
         if outcome == Outcome::Native && frames.is_empty() {
             let in_kernel = sample.flags & IN_KERNEL != 0;
             let stack = native(&mut image.profile, sample.user_ip, in_kernel);
-            image.profile.add_in(thread, stack, context, outcome, sample.weight_ns);
+            image.profile.add_at(thread, stack, context, outcome, sample.weight_ns, time_ns);
             return;
         }
         if let Some(stack) = image.stacks.get(&(sample.stack_hash, outcome as u8)) {
-            image.profile.add_in(thread, *stack, context, outcome, sample.weight_ns);
+            image.profile.add_at(thread, *stack, context, outcome, sample.weight_ns, time_ns);
             return;
         }
         let waiting = Waiting {
@@ -197,49 +279,75 @@ impl Ingest {
             context,
             collector: sample.collector,
             weight_ns: sample.weight_ns,
+            time_ns,
+            taken_ns: sample.header.time_ns,
             stack_hash: sample.stack_hash,
+            events: 1,
+            kind: Kind::Cpu,
         };
-        if let Some(waiting) = place(image, waiting, &mut self.asking) {
+        self.place_or_wait(index, waiting);
+    }
+
+    pub(super) fn place_or_wait(&mut self, index: usize, waiting: Waiting) {
+        let image = &mut self.images[index];
+        if let Some(waiting) = place(image, waiting, &mut self.reader, &mut self.asking) {
             if image.waiting.len() < MAX_WAITING {
                 image.waiting.push(waiting);
             } else {
-                image.profile.add_dropped(waiting.weight_ns);
+                drop_one(image, &waiting);
             }
         }
     }
 
     /// Tries again what waited; with `give_up`, names what will never be known.
     pub fn settle(&mut self, give_up: bool) {
+        if give_up {
+            (0..self.images.len()).for_each(|index| self.release(index, true));
+        }
+        self.settle_older(if give_up { u64::MAX } else { 0 });
+    }
+
+    /// The same, giving up on what was taken before `until_ns`, in CLOCK_MONOTONIC.
+    pub fn settle_older(&mut self, until_ns: u64) {
         self.asking = Duration::ZERO;
         for index in 0..self.images.len() {
-            if give_up {
-                self.release(index, true);
-            }
-            let image = &mut self.images[index];
-            if image.waiting.is_empty() {
-                continue;
-            }
-            for waiting in std::mem::take(&mut image.waiting) {
-                if give_up {
-                    for frame in &waiting.frames {
-                        image.codes.give_up(&mut image.profile, CodeKey::of(frame));
-                    }
-                }
-                if let Some(waiting) = place(image, waiting, &mut self.asking) {
-                    image.waiting.push(waiting);
-                }
-            }
+            self.settle_one(index, until_ns);
         }
         self.asking = Duration::ZERO;
-        self.received.unnamed = self.images.iter().map(|image| image.codes.unnamed).sum();
+        self.received.unnamed =
+            self.unnamed_before + self.images.iter().map(|image| image.codes.unnamed).sum::<u64>();
+    }
+
+    /// The same for all of one image, which has ended.
+    pub(super) fn settle_last(&mut self, index: usize) {
+        self.release(index, true);
+        self.settle_one(index, u64::MAX);
+    }
+
+    fn settle_one(&mut self, index: usize, until_ns: u64) {
+        let image = &mut self.images[index];
+        if image.waiting.is_empty() {
+            return;
+        }
+        for mut waiting in std::mem::take(&mut image.waiting) {
+            if waiting.taken_ns < until_ns || until_ns == u64::MAX {
+                mark_lost(image, &mut waiting);
+                for frame in &waiting.frames {
+                    image.codes.give_up(&mut image.profile, CodeKey::of(frame));
+                }
+            }
+            if let Some(waiting) = place(image, waiting, &mut self.reader, &mut self.asking) {
+                image.waiting.push(waiting);
+            }
+        }
     }
 
     /// Asks processes what they call their threads, where it is time to; with `last`, all that have threads without names.
     pub fn name_threads(&mut self, last: bool) {
         if last {
-            name_last_threads(&mut self.images);
+            name_last_threads(&mut self.images, &mut self.reader);
         } else {
-            name_threads(&mut self.images, &mut self.next_named);
+            self.name_turns.name_threads(&mut self.images, &mut self.reader);
         }
     }
 
@@ -247,6 +355,22 @@ impl Ingest {
     pub fn vanish(&mut self, index: usize) {
         let image = &self.images[index];
         self.received.vanished += image.all_samples().samples;
+        self.dismiss(index);
+    }
+
+    /// Has the profiles say which processes do not answer.
+    pub fn mark_unresponsive(&mut self) {
+        for key in self.reader.take_given_up() {
+            if let Some(index) = self.find(&key).or_else(|| self.latest(key.tgid)) {
+                self.images[index].profile.process_mut().is_unresponsive = true;
+            }
+        }
+    }
+
+    /// Forgets the samples of an image that does not answer.
+    pub fn silence(&mut self, index: usize) {
+        let image = &self.images[index];
+        self.received.unresponsive += image.all_samples().samples;
         self.dismiss(index);
     }
 
@@ -262,52 +386,28 @@ impl Ingest {
         // Not followed any more, so nobody will say when it ends.
         image.exited = true;
     }
-
-    /// Checks the memory cap against what the images hold, and against what the process has grown by, which knows
-    /// of allocations that nobody counts.
-    pub fn check_memory(&mut self, grown_bytes: usize) {
-        let held: usize = self.images.iter().map(Image::memory_bytes).sum();
-        self.full = held.max(grown_bytes) > self.max_memory_bytes;
-    }
-
-    /// Drops images that can never matter again. Indexes change: those in `indexes` with them.
-    pub fn forget_finished(&mut self, indexes: &mut Vec<usize>) {
-        let keep =
-            |image: &Image| !(image.exited && (matches!(image.state, State::Other) || is_empty(image)));
-        if self.images.iter().filter(|image| !keep(image)).count() < 64 {
-            return;
-        }
-        let mut kept = 0;
-        let moved: Vec<Option<usize>> = self
-            .images
-            .iter()
-            .map(|image| {
-                let index = keep(image).then_some(kept);
-                kept += usize::from(index.is_some());
-                index
-            })
-            .collect();
-        *indexes = indexes.iter().filter_map(|index| moved.get(*index).copied().flatten()).collect();
-        self.images.retain(keep);
-        self.by_pid.clear();
-        for (index, image) in self.images.iter().enumerate() {
-            self.by_pid.entry(image.key.tgid).or_default().push(index);
-        }
-    }
-}
-
-fn is_empty(image: &Image) -> bool {
-    image.waiting.is_empty()
-        && image.held.is_empty()
-        && image.profile.total().samples == 0
-        && image.profile.dropped().samples == 0
 }
 
 /// Counts a sample if all its code objects are known, asking the process for those that are not.
-fn place(image: &mut Image, waiting: Waiting, asking: &mut Duration) -> Option<Waiting> {
-    let Image { state, profile, codes, stacks, .. } = image;
+pub(super) fn place(
+    image: &mut Image,
+    waiting: Waiting,
+    reader: &mut Reader,
+    asking: &mut Duration,
+) -> Option<Waiting> {
+    if waiting.kind != Kind::Cpu
+        && let Some(stack) = image.stacks.get(&(waiting.stack_hash, waiting.outcome as u8))
+    {
+        let stack = *stack;
+        tally(image, &waiting, stack);
+        return None;
+    }
+    if waiting.kind == Kind::OffCpu {
+        return Some(waiting);
+    }
+    let Image { key, state, profile, codes, stacks, .. } = image;
     if let State::Python(python) = state {
-        let mut source = Source::new(python, asking);
+        let mut source = Source::new(*key, python, reader, asking);
         for key in waiting.frames.iter().map(CodeKey::of) {
             if source.is_exhausted() {
                 break;
@@ -333,15 +433,14 @@ fn place(image: &mut Image, waiting: Waiting, asking: &mut Duration) -> Option<W
     }
     let stack = profile.stack(&locations);
     stacks.insert((waiting.stack_hash, waiting.outcome as u8), stack);
-    let thread = profile.thread(waiting.tid, waiting.thread_start_ns);
-    profile.add_in(thread, stack, waiting.context, waiting.outcome, waiting.weight_ns);
+    tally(image, &waiting, stack);
     None
 }
 
 /// The frame between what triggered a garbage collection and what that has called.
 const COLLECTOR: &str = "<gc>";
 
-const fn gil(flags: u8) -> Gil {
+pub(super) const fn gil(flags: u8) -> Gil {
     match (flags & GIL_KNOWN != 0, flags & GIL_HELD != 0) {
         (false, _) => Gil::Unknown,
         (true, true) => Gil::Held,
@@ -349,29 +448,16 @@ const fn gil(flags: u8) -> Gil {
     }
 }
 
-/// The frame that stands at the root of a stack which is not all there.
-const fn marker(outcome: Outcome) -> Option<&'static str> {
-    match outcome {
-        Outcome::Complete => None,
-        Outcome::Truncated => Some("<truncated>"),
-        Outcome::Native => Some("<native>"),
-        Outcome::Starting => Some("<starting>"),
-        Outcome::Unreadable => Some("<unreadable>"),
-        Outcome::Torn => Some("<torn>"),
-        Outcome::ThreadNotFound => Some("<thread not found>"),
-        Outcome::Unknown => Some("<unknown>"),
-    }
-}
-
 /// A thread without Python frames: the instruction it stood at, and whether it was in the kernel.
-fn native(profile: &mut Profile, user_ip: u64, in_kernel: bool) -> StackId {
-    let function = profile.function(if in_kernel { "<native, in kernel>" } else { "<native>" }, "", 0);
+pub(super) fn native(profile: &mut Profile, user_ip: u64, in_kernel: bool) -> StackId {
+    let name = if in_kernel { Some(NATIVE_IN_KERNEL) } else { marker(Outcome::Native) };
+    let function = profile.function(name.unwrap_or_default(), "", 0);
     let location = profile.location(function, 0, user_ip);
     profile.stack(&[location])
 }
 
 /// `task_struct.comm` up to its NUL; it holds any bytes.
-fn comm(bytes: &[u8; 16]) -> &str {
+pub(super) fn comm(bytes: &[u8; 16]) -> &str {
     let end = bytes.iter().position(|byte| *byte == 0).unwrap_or(bytes.len());
     match std::str::from_utf8(&bytes[..end]) {
         Ok(name) => name,

@@ -2,7 +2,7 @@
 //! and comes back elsewhere.
 //!
 //! What is looked at, and when:
-//! - a process that maps a file which holds a Python, as `bpf::Mappings` tells, at once;
+//! - a process that maps a file which holds a Python, as `bpf::Mappings` tells, at once, and its children after it;
 //! - a process that maps a CPython without threads, by one read of its memory, a few times a second. After
 //!   [`DORMANT_AFTER`] it is *dormant*: neither sampled nor listed until the interpreter starts (mod_wsgi's parent and most
 //!   of its children, a host that loads a plugin for nothing);
@@ -13,16 +13,18 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::{Duration, Instant};
 
-use profiler_common::process::{EXEC_ID_ANY, PROCESS_DORMANT, PROCESS_PYTHON, START_NS_ANY};
+use profiler_common::process::{EXEC_ID_ANY, FLAG_IN_TREE, PROCESS_DORMANT, PROCESS_PYTHON, START_NS_ANY};
 use profiler_common::{ProcessKey, ProcessRecord};
-use pyunwind::Outcome;
+use pyunwind::{Addr, Outcome};
 
 use super::follow::Follower;
 use super::image::{Image, State};
 use super::ingest::Ingest;
 use crate::bpf::{BpfError, MappedCode, Tables};
-use crate::process::maps::Mapping;
-use crate::process::{Inspection, PythonImage, identity, inspect, is_started, may_bring_python, scan};
+use crate::reader::{
+    Brings, Inspection, Looked, Mapping, Place, PythonImage, Reader, Seen, Started, Trouble, children,
+    processes,
+};
 
 /// A CPython has its first thread state some 10 ms after it was mapped; on a host under heavy load, a second.
 pub(super) const DORMANT_AFTER: Duration = Duration::from_secs(2);
@@ -124,9 +126,9 @@ impl Late {
 
 impl Follower {
     /// A process has mapped a file as code.
-    pub fn mapped(&mut self, mapped: &MappedCode<'_>, ingest: &Ingest, since: Instant) {
+    pub fn mapped(&mut self, mapped: &MappedCode<'_>, ingest: &mut Ingest, tables: &Tables, since: Instant) {
         let MappedCode { pid, start, bytes, offset, device, inode, path } = *mapped;
-        if !self.is_target(pid) {
+        if !self.is_target(pid, tables) || self.is_left_out(pid) {
             return;
         }
         let now = Instant::now();
@@ -158,7 +160,11 @@ impl Follower {
             inode,
             path,
         };
-        if now.duration_since(since) > FILES_AT_ONCE || may_bring_python(pid, &mapping, &mut self.cache) {
+        let brings = |reader: &mut Reader| match reader.brings(&any_key(pid), &mapping) {
+            Ok(Brings::Maybe) | Err(Trouble::Later) => true,
+            Ok(Brings::No | Brings::Never) | Err(Trouble::Unresponsive) => false,
+        };
+        if now.duration_since(since) > FILES_AT_ONCE || brings(&mut ingest.reader) {
             self.late.want(pid, now);
         }
     }
@@ -177,12 +183,13 @@ impl Follower {
         let now = Instant::now();
         if is_due(&mut self.late.woken, WAKE_PERIOD, now) {
             self.watch_unstarted(ingest, tables);
-            self.wake(tables);
+            self.wake(&mut ingest.reader, tables);
         }
         if is_due(&mut self.late.checked, HEALTH_PERIOD, now) {
             self.check_health(ingest, now);
         }
-        self.rescan(ingest, now);
+        self.rescan(ingest, tables, now);
+        self.recheck(ingest, tables)?;
         for _ in 0..LOOKS_AT_ONCE {
             if now.elapsed() >= LOOKING_AT_ONCE {
                 break;
@@ -193,17 +200,17 @@ impl Follower {
         Ok(())
     }
 
-    fn rescan(&mut self, ingest: &Ingest, now: Instant) {
+    fn rescan(&mut self, ingest: &mut Ingest, tables: &Tables, now: Instant) {
         let rested = |last: Instant| now.duration_since(last) >= RESCAN_PERIOD;
         if self.late.rescan_due.is_some() && self.late.rescanned.is_none_or(rested) {
             self.late.rescan_due = None;
             self.late.rescanned = Some(now);
-            let pids = if self.targets.is_empty() {
-                scan::processes().unwrap_or_default()
-            } else {
-                self.targets.clone()
-            };
-            self.late.rescan = pids.into();
+            let numbers_only = !self.targets.is_empty() && self.selected.selection.trees.is_empty();
+            if let Ok(there) = processes() {
+                // Of those whose exec or exit was lost nobody else will say that they have ended.
+                ingest.end_missing(&there.iter().copied().collect(), now);
+                self.late.rescan = if numbers_only { self.targets.clone().into() } else { there.into() };
+            }
         }
         if self.late.rescan.is_empty() || !is_due(&mut self.late.step, RESCAN_STEP, now) {
             return;
@@ -212,31 +219,37 @@ impl Follower {
             let Some(pid) = self.late.rescan.pop_front() else { break };
             let image = ingest.latest(pid).map(|index| ingest.image(index));
             let known = image.is_some_and(|image| !image.exited && !matches!(image.state, State::Other));
-            if !known && self.is_target(pid) {
+            if !known && self.is_target(pid, tables) {
                 self.late.want(pid, now);
             }
         }
     }
 
-    /// Runtimes that had no thread when they were found: either they have now, or they are put to sleep.
+    /// Runtimes that had no thread when they were found: either they have now, or they are put to sleep. And Pythons that
+    /// could not be asked who they are.
     fn watch_unstarted(&mut self, ingest: &mut Ingest, tables: &mut Tables) {
         for index in 0..ingest.images().len() {
-            let image = ingest.image_mut(index);
+            let (image, reader) = ingest.image_and_reader(index);
             let key = image.key;
             let slept = image.since.elapsed() >= DORMANT_AFTER;
+            let is_nameless = image.is_nameless && !image.exited;
+            if let (true, Some(python)) = (is_nameless, image.python()) {
+                let identity = reader.identity(&key, python.task);
+                image.name(identity);
+            }
             let State::Python(python) = &mut image.state else { continue };
             if image.exited || python.initialized {
                 continue;
             }
-            match is_started(python.task, &python.layout, python.runtime_address) {
-                Ok(true) => python.initialized = true,
-                Ok(false) | Err(_) if slept => {
+            match reader.started(&key, Place::of(python)) {
+                Ok(Started::Yes) => python.initialized = true,
+                Ok(_) | Err(Trouble::Unresponsive) if slept => {
                     let python = python.clone();
                     if self.put_to_sleep(key, python, tables) {
                         ingest.dismiss(index);
                     }
                 }
-                Ok(false) | Err(_) => {}
+                Ok(_) | Err(_) => {}
             }
         }
     }
@@ -265,17 +278,18 @@ impl Follower {
     }
 
     /// Reads one runtime after the other.
-    fn wake(&mut self, tables: &mut Tables) {
+    fn wake(&mut self, reader: &mut Reader, tables: &mut Tables) {
         let late = &mut self.late;
         let from = late.next_dormant;
         let round = late.dormant.range(from..).chain(late.dormant.range(..from)).take(WAKE_AT_ONCE);
         let (mut started, mut gone, mut last) = (Vec::new(), Vec::new(), from);
-        for (pid, Dormant { python, .. }) in round {
+        for (pid, Dormant { key, python }) in round {
             last = *pid;
-            match is_started(python.task, &python.layout, python.runtime_address) {
-                Ok(true) => started.push(*pid),
-                Ok(false) => {}
-                Err(_) => gone.push(*pid),
+            match reader.started(key, Place::of(python)) {
+                Ok(Started::Yes) => started.push(*pid),
+                // Who does not answer stays asleep until it runs another program.
+                Ok(Started::NotYet) | Err(_) => {}
+                Ok(Started::Gone) => gone.push(*pid),
             }
         }
         late.next_dormant = last.wrapping_add(1);
@@ -285,7 +299,7 @@ impl Follower {
         }
         for pid in gone {
             if let Some(dormant) = late.dormant.remove(&pid) {
-                tables.remove_process(&dormant.key);
+                tables.let_go(&dormant.key);
             }
         }
     }
@@ -322,14 +336,44 @@ impl Follower {
             }
             Some((_, State::Other)) | None => {}
         }
+        if self.is_left_out(pid) {
+            return Ok(());
+        }
         let key = self.late.dormant.remove(&pid).map_or(any_key(pid), |dormant| dormant.key);
         // A child of a dormant process has a record with its own key, and is not known here if its fork was lost.
+        let mut key = key;
         if key == any_key(pid)
             && let Some(record) = tables.process(pid).filter(|record| record.state == PROCESS_DORMANT)
         {
-            tables.remove_process(&record.key);
+            if record.flags & FLAG_IN_TREE != 0 {
+                key = record.key;
+            } else {
+                tables.remove_process(&record.key);
+            }
         }
-        self.scan_one(key, ingest, tables).map(|_| ())
+        let found = self.scan_one(key, ingest, tables)?;
+        if found || self.late.dormant.contains_key(&pid) {
+            self.want_children(pid, None, ingest, tables);
+        }
+        Ok(())
+    }
+
+    /// Has the children looked at that a process forked while it was not known that it maps a CPython: a server loads one,
+    /// and forks its workers a moment later. The kernel makes of all later ones what their parent is. So are those that were
+    /// made what it was, at an address that it has left: Apache loads its modules, unloads and loads them again.
+    fn want_children(&mut self, pid: u32, left: Option<Addr>, ingest: &Ingest, tables: &Tables) {
+        let now = Instant::now();
+        for child in children(pid) {
+            let image = ingest.latest(child).map(|index| ingest.image(index)).filter(|image| !image.exited);
+            let known = image.is_some_and(|image| match &image.state {
+                State::Python(python) => python.initialized || Some(python.runtime_address) != left,
+                State::Pending { .. } => true,
+                State::Other => false,
+            });
+            if !known && !self.late.dormant.contains_key(&child) && self.is_target(child, tables) {
+                self.late.want(child, now);
+            }
+        }
     }
 
     /// Looks again at a Python: another runtime may have taken the place of the one that was found.
@@ -337,16 +381,21 @@ impl Follower {
         let image = ingest.image(index);
         let key = image.key;
         let State::Python(old) = &image.state else { return };
-        let python = match inspect(key.tgid, &mut self.cache) {
-            Ok(Inspection::Python(python)) => python,
-            Ok(Inspection::MaybeLater { .. } | Inspection::Unsupported { .. }) => {
+        let (before, left) = (Place::of(old), old.runtime_address);
+        let python = match ingest.reader.look(&key).map(|Looked { seen, .. }| seen) {
+            Ok(Seen::Known(Inspection::Python(python))) => python,
+            Ok(Seen::Known(Inspection::MaybeLater { .. } | Inspection::Unsupported { .. })) => {
                 // Unloaded: its ticks are those of any other program until it maps one again.
-                tables.remove_process(&key);
+                tables.let_go(&key);
                 return;
             }
-            Err(_) => return,
+            Ok(Seen::TooMuch | Seen::Gone) | Err(Trouble::Unresponsive) => return,
+            Err(Trouble::Later) => {
+                self.late.want(key.tgid, Instant::now());
+                return;
+            }
         };
-        let same = (python.runtime_address, &python.layout) == (old.runtime_address, &old.layout);
+        let same = (python.runtime_address, &python.layout) == (before.runtime, &before.layout);
         let current = tables.process(key.tgid);
         if same && current.is_some_and(|current| current.state == PROCESS_PYTHON) {
             return;
@@ -362,19 +411,26 @@ impl Follower {
             flags: 0,
             main_interpreter: 0,
         };
-        let identity = identity(python.task);
+        let identity = ingest.reader.identity(&key, python.task);
         if tables.set_process(record).unwrap_or(false) {
             ingest.image_mut(index).identify(python, identity);
+            self.want_children(key.tgid, Some(left), ingest, tables);
         }
     }
 
     /// Whether the process may be followed at all.
-    fn is_target(&self, pid: u32) -> bool {
-        pid != std::process::id() && (self.targets.is_empty() || self.targets.contains(&pid))
+    fn is_target(&self, pid: u32, tables: &Tables) -> bool {
+        pid != std::process::id()
+            && (self.is_host_wide() || self.targets.contains(&pid) || tables.is_in_tree(pid))
+    }
+
+    /// Whether any process may be followed, and not only those that were asked for by number.
+    pub(super) fn is_host_wide(&self) -> bool {
+        self.targets.is_empty() && self.selected.selection.trees.is_empty()
     }
 }
 
 /// The key of a process of which only the pid is known.
-pub(super) const fn any_key(pid: u32) -> ProcessKey {
+pub const fn any_key(pid: u32) -> ProcessKey {
     ProcessKey { start_ns: START_NS_ANY, tgid: pid, exec_id: EXEC_ID_ANY }
 }

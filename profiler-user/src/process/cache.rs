@@ -7,6 +7,8 @@ use std::sync::Arc;
 use super::elf::ElfError;
 use super::facts::ElfFacts;
 use super::file::{FileKey, Located};
+use super::maps::Mapping;
+use super::python::mapping_key;
 
 /// Files examined: two generations of this many.
 const FILES: usize = 2_048;
@@ -83,6 +85,18 @@ impl FactsCache {
 
     pub(super) fn set_dull(&mut self, key: MappingKey, dull: Dull) {
         self.dull.insert(key, dull);
+    }
+
+    /// Whether no Python can come with this mapping: needs no file.
+    pub fn is_dull(&mut self, mapping: &Mapping<'_>) -> bool {
+        let key = mapping_key(self, mapping);
+        self.dull(&key).is_some()
+    }
+
+    /// Takes over what another cache knows of a mapping: no Python can come with it.
+    pub fn note_dull(&mut self, mapping: &Mapping<'_>) {
+        let key = mapping_key(self, mapping);
+        self.set_dull(key, Dull { needs_libpython: false });
     }
 
     /// Keyed anew in every run: a target cannot choose colliding paths.

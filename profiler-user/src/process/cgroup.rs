@@ -24,14 +24,32 @@ pub struct Cgroup {
 
 /// The control groups of a live process. `task` may be any live thread of it.
 pub fn cgroup(task: u32) -> io::Result<Cgroup> {
+    Ok(parse(&String::from_utf8_lossy(&read(task)?)))
+}
+
+/// Where it is in each hierarchy. `task` may be any live thread of it.
+pub fn paths(task: u32) -> io::Result<Vec<String>> {
+    Ok(paths_in(&String::from_utf8_lossy(&read(task)?)))
+}
+
+fn paths_in(text: &str) -> Vec<String> {
+    let path = |line: &str| line.splitn(3, ':').nth(2).map(str::to_owned);
+    let mut paths: Vec<String> = text.split('\n').filter_map(path).collect();
+    paths.sort();
+    paths.dedup();
+    paths
+}
+
+fn read(task: u32) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
     File::open(format!("/proc/{task}/cgroup"))?.take(MAX_CGROUP_BYTES).read_to_end(&mut bytes)?;
-    Ok(parse(&String::from_utf8_lossy(&bytes)))
+    Ok(bytes)
 }
 
 /// Reads the text of `/proc/PID/cgroup`.
 pub fn parse(text: &str) -> Cgroup {
-    let mut lines: Vec<(u8, Vec<&str>)> = text.lines().filter_map(line).collect();
+    // Not `lines`, which takes a carriage return for a part of the line's end: here it is one of a name.
+    let mut lines: Vec<(u8, Vec<&str>)> = text.split('\n').filter_map(line).collect();
     // Stable: hierarchies of the same rank stay in the kernel's order.
     lines.sort_by_key(|(rank, _)| *rank);
     let mut cgroup = Cgroup::default();

@@ -102,6 +102,8 @@ fn units_are_those_of_systemd() {
         ("/user.slice/user-1000.slice/user@1000.service/app.slice/app-sync.service", "app-sync.service"),
         ("/init.scope", "init.scope"),
         ("/../../../app.service", "app.service"),
+        // A carriage return is a part of a name, which does not end in `.service` then.
+        ("/system.slice/app.service\r", ""),
     ];
     for (path, unit) in rows {
         check(&format!("0::{path}\n"), ["", "", unit]);

@@ -232,7 +232,7 @@ const HOST_MACHINE: u32 = libc::EM_X86_64 as u32;
 #[cfg(target_arch = "aarch64")]
 const HOST_MACHINE: u32 = libc::EM_AARCH64 as u32;
 
-const NT_GNU_BUILD_ID: u32 = 3;
+pub(super) const NT_GNU_BUILD_ID: u32 = 3;
 pub(super) const SHT_SYMTAB: u32 = 2;
 const DT_NULL: u64 = 0;
 const DT_NEEDED: u64 = 1;
@@ -252,6 +252,6 @@ pub(super) fn u32_at(bytes: &[u8], at: usize) -> u32 {
     bytes.get(at..at + 4).and_then(|bytes| bytes.try_into().ok()).map_or(0, u32::from_le_bytes)
 }
 
-fn u16_at(bytes: &[u8], at: usize) -> u16 {
+pub(super) fn u16_at(bytes: &[u8], at: usize) -> u16 {
     bytes.get(at..at + 2).and_then(|bytes| bytes.try_into().ok()).map_or(0, u16::from_le_bytes)
 }

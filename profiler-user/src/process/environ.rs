@@ -24,8 +24,13 @@ pub struct Service {
 
 /// The variables as they were when the program was started. `task` may be any live thread of the process.
 pub fn service(task: u32) -> io::Result<Service> {
+    read(File::open(format!("/proc/{task}/environ"))?)
+}
+
+/// The same from what `/proc/PID/environ` holds; stops where that is longer than anybody looks at.
+pub fn read(from: impl Read) -> io::Result<Service> {
     let mut found = Found::default();
-    each_variable(File::open(format!("/proc/{task}/environ"))?, |variable| found.variable(variable))?;
+    each_variable(from, |variable| found.variable(variable))?;
     Ok(found.service())
 }
 

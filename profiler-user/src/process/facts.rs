@@ -141,6 +141,11 @@ fn before_runtime(elf: &Elf<'_>, symbols: &Symbols<'_, '_>) -> Runtime {
 /// What stands at the start of `_PyRuntime` in the file; `None` where it is not initialised data.
 fn debug_offsets_table(elf: &Elf<'_>, runtime_vaddr: u64) -> Option<Vec<u8>> {
     let offset = elf.offset_of(runtime_vaddr, 24)?;
-    let len = (elf.file.size_bytes() - offset).min(debug_offsets::MAX_BYTES as u64);
+    // A segment may claim to be behind the end of the file.
+    let len = elf.file.size_bytes().saturating_sub(offset).min(debug_offsets::MAX_BYTES as u64);
     elf.file.bytes(offset, len).ok()
 }
+
+#[cfg(test)]
+#[path = "facts_tests.rs"]
+mod tests;

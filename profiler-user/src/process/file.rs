@@ -125,7 +125,7 @@ impl RegularFile {
         Ok(bytes)
     }
 
-    fn fill(&self, offset: u64, into: &mut [u8]) -> Result<(), FileError> {
+    pub(super) fn fill(&self, offset: u64, into: &mut [u8]) -> Result<(), FileError> {
         self.file.read_exact_at(into, offset).map_err(|error| match error.kind() {
             io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidInput => FileError::Truncated,
             _ => FileError::Read(error),

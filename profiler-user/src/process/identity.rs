@@ -6,7 +6,7 @@ use super::name::process_name;
 use super::scan;
 
 /// Read once when a process is identified; what is forked from it is the same.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Identity {
     /// Of its script, module or program; empty where it is gone already.
     pub name: String,

@@ -25,7 +25,7 @@ pub(super) enum State {
 }
 
 /// Follows the first links that every version has: runtime -> interpreter -> thread -> interpreter.
-pub(super) fn validate(memory: &mut ProcessMemory, layout: &Layout, runtime: Addr) -> State {
+pub(super) fn validate(memory: &mut impl Memory, layout: &Layout, runtime: Addr) -> State {
     let mut state = State::NotYet;
     for attempt in 0..VALIDATION_TRIES {
         if attempt != 0 {
@@ -39,7 +39,7 @@ pub(super) fn validate(memory: &mut ProcessMemory, layout: &Layout, runtime: Add
     state
 }
 
-fn links(memory: &mut ProcessMemory, layout: &Layout, runtime: Addr) -> Result<State, Fault> {
+fn links(memory: &mut impl Memory, layout: &Layout, runtime: Addr) -> Result<State, Fault> {
     let mut link = |at: Addr, offset: u64| memory.word(at.offset(offset)).map(Addr);
     let mut interpreter = link(runtime, u64::from(layout.runtime_interpreters_head))?;
     let mut thread = Addr::NULL;
@@ -70,7 +70,7 @@ pub fn is_started(task: u32, layout: &Layout, runtime: Addr) -> Result<bool, Fau
 }
 
 /// Thread states with Python frames, as far as they are looked at.
-pub(super) fn busy_threads(memory: &mut ProcessMemory, layout: &Layout, runtime: Addr) -> usize {
+pub(super) fn busy_threads(memory: &mut impl Memory, layout: &Layout, runtime: Addr) -> usize {
     let Ok(Some(mut walk)) = ThreadWalk::begin(memory, layout, runtime) else { return 0 };
     let mut busy = 0;
     for _ in 0..MAX_THREADS {

@@ -34,7 +34,11 @@ pub struct Mapping<'a> {
 impl Maps {
     /// Empty for a kernel thread.
     pub fn read(pid: u32) -> io::Result<Maps> {
-        let text = read_bounded(&format!("/proc/{pid}/maps"))?;
+        // Kernels differ in whether a process without memory has an empty list or none (`proc_mem_open`, fs/proc/base.c).
+        let text = match read_bounded(&format!("/proc/{pid}/maps")) {
+            Err(error) if error.raw_os_error() == Some(libc::ESRCH) => Vec::new(),
+            text => text?,
+        };
         if !text.is_empty() {
             return Ok(Maps { text, task: pid });
         }
@@ -50,6 +54,11 @@ impl Maps {
             }
         }
         Ok(Maps { text, task: pid })
+    }
+
+    /// The text of a maps file that somebody else has read.
+    pub fn of(text: Vec<u8>, task: u32) -> Maps {
+        Maps { text, task }
     }
 
     pub fn iter(&self) -> impl Iterator<Item = Mapping<'_>> {

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use pyunwind::{Addr, Layout};
+use serde::{Deserialize, Serialize};
 
 use super::cache::{Dull, FactsCache, Known, MappingKey};
 use super::elf::ElfError;
@@ -43,7 +44,7 @@ impl From<io::Error> for InspectError {
     }
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub enum Inspection {
     Python(Box<PythonImage>),
     /// A Python that cannot be unwound, by name: "CPython 3.7.16", "PyPy 3.9", "free-threaded CPython 3.13.0".
@@ -56,14 +57,16 @@ pub enum Inspection {
     },
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct PythonImage {
     /// Major, minor and, where the file tells it, micro.
     pub version: (u8, u8, Option<u8>),
     /// "3.11.2", "3.15.0a3"
     pub version_text: String,
+    #[serde(with = "as_bytes")]
     pub layout: Layout,
     /// Where `_PyRuntime` is in the process.
+    #[serde(with = "as_bytes")]
     pub runtime_address: Addr,
     /// Threads are there. Not so in the first milliseconds, nor where a program maps libpython and does not use it.
     pub initialized: bool,
@@ -80,13 +83,28 @@ pub struct PythonImage {
 }
 
 /// A mapped file: its code in the process, and its name there.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Clone, PartialEq, Eq, Debug, Default, Serialize, Deserialize)]
 pub struct Image {
     pub path: String,
     pub start: u64,
     pub limit: u64,
     pub offset: u64,
     pub build_id: Option<String>,
+}
+
+/// How plain structures of other crates go from process to process: as what they are in memory.
+pub(crate) mod as_bytes {
+    use serde::de::Error;
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(crate) fn serialize<T: bytemuck::Pod, S: Serializer>(it: &T, to: S) -> Result<S::Ok, S::Error> {
+        to.serialize_bytes(bytemuck::bytes_of(it))
+    }
+
+    pub(crate) fn deserialize<'de, T: bytemuck::Pod, D: Deserializer<'de>>(from: D) -> Result<T, D::Error> {
+        let bytes = <&[u8]>::deserialize(from)?;
+        bytemuck::try_pod_read_unaligned(bytes).map_err(D::Error::custom)
+    }
 }
 
 /// A CPython that some mapping of the process belongs to.
@@ -177,6 +195,8 @@ fn look(pid: u32, cache: &mut FactsCache) -> Result<Inspection, InspectError> {
     let best =
         candidates.into_iter().reduce(|best, next| if rank(&next) > rank(&best) { next } else { best });
     match best {
+        // Its first thread, or all of it, has ended since its mappings were read: nothing was read of its memory.
+        Some(best) if best.state == State::Mismatch && has_moved(&maps, pid) => Err(InspectError::Gone),
         Some(best) if best.state == State::Mismatch => {
             let what =
                 format!("CPython {} whose structures are not where they should be", best.python.version);
@@ -189,6 +209,11 @@ fn look(pid: u32, cache: &mut FactsCache) -> Result<Inspection, InspectError> {
             None => Inspection::MaybeLater { expects_libpython },
         }),
     }
+}
+
+/// Whether another task, or none, has the memory of the process now.
+fn has_moved(maps: &Maps, pid: u32) -> bool {
+    Maps::read(pid).map_or(true, |now| now.task != maps.task || now.iter().next().is_none())
 }
 
 /// Code is mapped executable; the private writable data serve where code was moved to anonymous huge pages.
@@ -245,7 +270,7 @@ fn add_candidates<'m>(
 }
 
 /// What was added to the addresses of the file when this mapping was made.
-fn bias(segments: &[super::elf::Segment], mapping: &Mapping<'_>) -> Option<u64> {
+pub(super) fn bias(segments: &[super::elf::Segment], mapping: &Mapping<'_>) -> Option<u64> {
     // SAFETY: no memory is involved.
     let page_bytes = u64::try_from(unsafe { libc::sysconf(libc::_SC_PAGESIZE) }).ok()?;
     let segment = segments.iter().find(|segment| {

@@ -2,18 +2,17 @@
 
 use std::fs::File;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
 use crate::escape::escape_bytes;
 
-/// `PROC_PID_INIT_INO` (`include/uapi/linux/nsfs.h`): the pid namespace that the machine booted with.
-const INITIAL_PID_NAMESPACE: u64 = 0xEFFF_FFFC;
 /// `/proc/PID/stat` counts time in `USER_HZ`, which is 100 on every 64-bit Linux.
 const TICK_NS: u64 = 10_000_000;
 const MAX_STAT_BYTES: u64 = 4_096;
 const MAX_COMM_BYTES: u64 = 64;
 const MAX_THREADS: usize = 65_536;
+/// Room for some ten thousand.
+const MAX_CHILDREN_BYTES: u64 = 65_536;
 
 /// When a process began, in ticks of 10 ms since boot, as /proc tells it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -50,9 +49,33 @@ pub fn exists(pid: u32) -> bool {
 
 /// The process that `pid` is or, where it names a thread (which /proc finds but does not list), belongs to.
 pub fn leader(pid: u32) -> Option<u32> {
+    status(pid, b"Tgid:")
+}
+
+/// The user that a process runs as, by its real id. The owner of its files in /proc is root where it may not be dumped.
+pub fn user(pid: u32) -> Option<u32> {
+    status(pid, b"Uid:")
+}
+
+/// The user as whom it acts, by its effective id.
+pub fn effective_user(pid: u32) -> Option<u32> {
+    field(pid, b"Uid:", 1)
+}
+
+/// The process that it was made by, or that has taken its place.
+pub fn parent(pid: u32) -> Option<u32> {
+    status(pid, b"PPid:")
+}
+
+/// The first number of a line of `/proc/PID/status`.
+fn status(pid: u32, name: &[u8]) -> Option<u32> {
+    field(pid, name, 0)
+}
+
+fn field(pid: u32, name: &[u8], at: usize) -> Option<u32> {
     let status = read_bounded(&format!("/proc/{pid}/status"), MAX_STAT_BYTES).ok()?;
-    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(b"Tgid:"))?;
-    std::str::from_utf8(line).ok()?.trim().parse().ok()
+    let line = status.split(|&byte| byte == b'\n').find_map(|line| line.strip_prefix(name))?;
+    std::str::from_utf8(line).ok()?.split_whitespace().nth(at)?.parse().ok()
 }
 
 pub fn start_time(pid: u32) -> io::Result<StartTime> {
@@ -81,9 +104,26 @@ pub fn has_memory(pid: u32) -> bool {
     super::maps::Maps::read(pid).is_ok_and(|maps| maps.iter().next().is_some())
 }
 
+/// Whether the mappings of a process can be read, and are any: an error without the right to.
+pub fn mappings(pid: u32) -> io::Result<bool> {
+    super::maps::Maps::read(pid).map(|maps| maps.iter().next().is_some())
+}
+
 /// The tasks of a process.
 pub fn threads(pid: u32) -> io::Result<Vec<u32>> {
     numbered(std::fs::read_dir(format!("/proc/{pid}/task"))?, MAX_THREADS)
+}
+
+/// The living children that the first thread of a process has, the oldest first; none where the kernel does not tell
+/// (`CONFIG_PROC_CHILDREN`).
+pub fn children(pid: u32) -> Vec<u32> {
+    let text =
+        read_bounded(&format!("/proc/{pid}/task/{pid}/children"), MAX_CHILDREN_BYTES).unwrap_or_default();
+    // What follows the last blank may be half a number.
+    let whole = text.iter().rposition(|byte| *byte == b' ').map_or(&[][..], |end| &text[..end]);
+    let numbers =
+        whole.split(|byte| *byte == b' ').map(|number| std::str::from_utf8(number).ok()?.parse().ok());
+    numbers.flatten().collect()
 }
 
 /// The kernel's name of a thread, at most 15 bytes, with control characters made visible.
@@ -99,15 +139,49 @@ pub fn comm(pid: u32) -> io::Result<String> {
     Ok(valid.strip_suffix('\n').unwrap_or(valid).to_owned())
 }
 
+/// When a thread began.
+pub fn thread_start_time(pid: u32, tid: u32) -> Option<StartTime> {
+    let stat = read_bounded(&format!("/proc/{pid}/task/{tid}/stat"), MAX_STAT_BYTES).ok()?;
+    start_ticks(&stat).map(|ticks| StartTime { ticks })
+}
+
+/// What the scheduler has counted of a thread.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Turns {
+    /// How long it was ready to run, and did not.
+    pub run_delay_ns: u64,
+    /// How often it got a CPU.
+    pub number: u64,
+}
+
+/// How often a thread that waits got a CPU; `None` if it runs, or is ready to.
+/// (`/proc/PID/task/TID/schedstat`, second and third field; `kernel/sched/stats.h`, `sched_info_arrive`.)
+pub fn turns(pid: u32, tid: u32) -> Option<Turns> {
+    let schedstat = read_bounded(&format!("/proc/{pid}/task/{tid}/schedstat"), MAX_STAT_BYTES).ok()?;
+    let mut words = std::str::from_utf8(&schedstat).ok()?.split_whitespace().skip(1);
+    let turns = Turns { run_delay_ns: words.next()?.parse().ok()?, number: words.next()?.parse().ok()? };
+    let stat = read_bounded(&format!("/proc/{pid}/task/{tid}/stat"), MAX_STAT_BYTES).ok()?;
+    let state = *stat.get(stat.iter().rposition(|&byte| byte == b')')? + 2)?;
+    matches!(state, b'S' | b'D' | b'T' | b't' | b'I').then_some(turns)
+}
+
+/// The system call that a thread waits in.
+pub fn syscall(pid: u32, tid: u32) -> Option<u16> {
+    let text = read_bounded(&format!("/proc/{pid}/task/{tid}/syscall"), MAX_STAT_BYTES).ok()?;
+    std::str::from_utf8(&text).ok()?.split_whitespace().next()?.parse().ok()
+}
+
+/// Where the C stack of a thread ends that does not run now.
+pub fn stack_pointer(pid: u32, tid: u32) -> Option<u64> {
+    let text = read_bounded(&format!("/proc/{pid}/task/{tid}/syscall"), MAX_STAT_BYTES).ok()?;
+    // The last but one, whether in a system call or not (`proc_pid_syscall`, `fs/proc/base.c`).
+    let word = std::str::from_utf8(&text).ok()?.split_whitespace().rev().nth(1)?;
+    u64::from_str_radix(word.strip_prefix("0x")?, 16).ok()
+}
+
 /// Whether a process still has this thread.
 pub fn thread_exists(pid: u32, tid: u32) -> bool {
     std::fs::metadata(format!("/proc/{pid}/task/{tid}")).is_ok()
-}
-
-/// Whether the numbers of processes in /proc, and those that system calls take, are what the kernel's programs see. An error
-/// where /proc does not know this process: it is not mounted, or shows another namespace.
-pub fn in_initial_pid_namespace() -> io::Result<bool> {
-    Ok(std::fs::metadata("/proc/self/ns/pid")?.ino() == INITIAL_PID_NAMESPACE)
 }
 
 fn numbered(directory: std::fs::ReadDir, most: usize) -> io::Result<Vec<u32>> {
@@ -152,6 +226,24 @@ mod tests {
             assert_eq!(StartTime::from_ns(ns) == start, same, "{ns}");
         }
         assert_eq!(start.as_ns(), 12_340_000_000);
+    }
+
+    #[test]
+    fn children_are_those_that_live() {
+        let mut sleeping =
+            std::process::Command::new("sh").args(["-c", "sleep 100 & sleep 100"]).spawn().unwrap();
+        let deadline = std::time::Instant::now() + std::time::Duration::from_secs(5);
+        while children(sleeping.id()).len() != 2 {
+            assert!(std::time::Instant::now() < deadline);
+        }
+        let both = children(sleeping.id());
+        assert!(both[0] < both[1] && both.iter().all(|child| exists(*child)), "{both:?}");
+        for child in both {
+            // SAFETY: a child of our own child, which lives and has not waited for it.
+            unsafe { libc::kill(child as i32, libc::SIGKILL) };
+        }
+        sleeping.wait().unwrap();
+        assert!(children(sleeping.id()).is_empty() && children(u32::MAX).is_empty());
     }
 
     #[test]

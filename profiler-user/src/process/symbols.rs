@@ -137,12 +137,20 @@ pub(super) fn static_symbols(elf: &Elf<'_>, names: &[&'static str]) -> HashMap<&
         return found;
     }
     let longest = names.iter().map(|name| name.len()).max().unwrap_or(0);
+    let shortest = names.iter().map(|name| name.len()).min().unwrap_or(0);
     let mut wanted: HashMap<u32, &'static str> = HashMap::new();
     let strings_read = elf.file.scan(strings.offset, strings.bytes, longest + 1, |at, chunk| {
+        let mut begin = 0;
         for (end, _) in chunk.iter().enumerate().filter(|(_, byte)| **byte == 0) {
+            let string = &chunk[begin..end];
+            begin = end + 1;
+            // A hole in the file is a string per byte: comparing each with all names takes seconds.
+            if string.len() < shortest {
+                continue;
+            }
             // Linkers share tails: `x_PyRuntime` may hold `_PyRuntime`. Symbols decide which was meant.
             for name in names {
-                if chunk[..end].ends_with(name.as_bytes()) {
+                if string.ends_with(name.as_bytes()) {
                     let start = at - strings.offset + (end - name.len()) as u64;
                     wanted.insert(start as u32, name);
                 }

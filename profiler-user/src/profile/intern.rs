@@ -16,6 +16,7 @@ fn next_id(len: usize) -> u32 {
 }
 
 /// Distinct `Copy` keys, numbered from 0 in the order of their first appearance.
+#[derive(Clone)]
 pub(crate) struct Interner<K> {
     items: Vec<K>,
     table: HashTable<u32>,
@@ -48,12 +49,27 @@ impl<K: Copy + Eq + Hash> Interner<K> {
         &self.items
     }
 
+    /// Forgets all keys and keeps the room for as many.
+    pub(crate) fn clear(&mut self) {
+        self.items.clear();
+        self.table.clear();
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.items.capacity() * size_of::<K>() + self.table.capacity() * SLOT_BYTES
+    }
+
+    /// What `more` new keys may add at once: a full table doubles, and the old one stays until all is moved.
+    pub(crate) fn growth_bytes(&self, more: usize) -> usize {
+        let is_full = |capacity: usize| self.items.len() + more > capacity;
+        let items = if is_full(self.items.capacity()) { self.items.capacity() * size_of::<K>() } else { 0 };
+        let table = if is_full(self.table.capacity()) { 2 * self.table.capacity() * SLOT_BYTES } else { 0 };
+        items + table
     }
 }
 
 /// Distinct strings in one buffer; id 0 is the empty string.
+#[derive(Clone)]
 pub(crate) struct Strings {
     text: String,
     /// Where each string ends; it starts where the one before it ends.
@@ -91,6 +107,16 @@ impl Strings {
         slice(&self.text, &self.ends, id)
     }
 
+    /// What `more` new strings of `bytes` together may add at once.
+    pub(crate) fn growth_bytes(&self, more: usize, bytes: usize) -> usize {
+        let Self { text, ends, table, .. } = self;
+        let is_full = |capacity: usize| ends.len() + more > capacity;
+        let text = if text.len() + bytes > text.capacity() { text.capacity().max(bytes) } else { 0 };
+        let items = if is_full(ends.capacity()) { ends.capacity() * size_of::<usize>() } else { 0 };
+        let table = if is_full(table.capacity()) { 2 * table.capacity() * SLOT_BYTES } else { 0 };
+        text + items + table
+    }
+
     pub(crate) fn memory_bytes(&self) -> usize {
         self.text.capacity() + self.ends.capacity() * size_of::<usize>() + self.table.capacity() * SLOT_BYTES
     }
@@ -106,6 +132,34 @@ fn slice<'a>(text: &'a str, ends: &[usize], id: u32) -> &'a str {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn growth_is_told_before_it_happens() {
+        let mut ids = Interner::new();
+        for key in 0..100_000u64 {
+            let (before, told) = (ids.memory_bytes(), ids.growth_bytes(1));
+            ids.intern(key);
+            let grown = ids.memory_bytes() - before;
+            // A table of a few slots may more than double.
+            if key >= 16 {
+                assert!(grown <= told, "{grown} bytes at {key}, {told} told");
+                assert_eq!(grown == 0, told == 0, "at {key}");
+            }
+        }
+    }
+
+    #[test]
+    fn growth_of_strings_is_told_before_it_happens() {
+        let mut strings = Strings::new();
+        for number in 0..100_000 {
+            let name = format!("name{number}");
+            let (before, told) = (strings.memory_bytes(), strings.growth_bytes(1, name.len()));
+            strings.intern(&name);
+            let grown = strings.memory_bytes() - before;
+            // Tables of a few slots may more than double.
+            assert!(number < 16 || grown <= told, "{grown} bytes at {number}, {told} told");
+        }
+    }
 
     #[test]
     fn equal_keys_share_an_id_and_survive_growth() {

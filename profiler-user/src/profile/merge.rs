@@ -1,7 +1,7 @@
 //! Several process images as one profile, such as all workers of a server. Which process a sample is of stays known.
 
 use super::stacks::StackNode;
-use super::{FunctionId, LocationId, ProcessMeta, Profile, StackId, ThreadId, Total};
+use super::{FunctionId, LocationId, Moment, ProcessMeta, Profile, StackId, ThreadId};
 use hashbrown::HashMap;
 
 /// What the processes of one profile have in common.
@@ -45,30 +45,35 @@ pub fn groups<'a>(processes: impl IntoIterator<Item = &'a ProcessMeta>, by: Merg
 /// One profile with the samples of all; `None` for none.
 pub fn merge(profiles: &[&Profile]) -> Option<Profile> {
     let (first, others) = profiles.split_first()?;
-    let mut merged = Profile::new(first.process.clone());
+    let mut merged = Profile::of(first.measure().clone(), first.process.clone());
     merged.take(first, 0, 0);
+    let mut known = HashMap::from_iter([(executable(&first.process), 0)]);
     for profile in others {
         merged.others.push(profile.process.clone());
-        let mapping = merged.mapping_of(&profile.process);
+        let mapping = merged.mapping_of(&profile.process, &mut known);
         merged.take(profile, merged.others.len() as u32, mapping);
     }
     Some(merged)
 }
 
+/// Path, build id, offset and length: what makes two mappings one executable.
+type Executable = (String, Option<String>, u64, u64);
+
+fn executable(process: &ProcessMeta) -> Executable {
+    let mapping = &process.mapping;
+    let length = mapping.limit.wrapping_sub(mapping.start);
+    (process.executable.clone(), mapping.build_id.clone(), mapping.file_offset, length)
+}
+
 impl Profile {
     /// The mapping of this process's executable: that of the same executable in another process, or a new one.
-    fn mapping_of(&mut self, process: &ProcessMeta) -> u32 {
-        let what = |process: &ProcessMeta| {
-            let mapping = &process.mapping;
-            let length = mapping.limit.wrapping_sub(mapping.start);
-            (process.executable.clone(), mapping.build_id.clone(), mapping.file_offset, length)
-        };
-        let wanted = what(process);
-        if let Some(known) = self.mappings().position(|owner| what(owner) == wanted) {
-            return known as u32;
+    fn mapping_of(&mut self, process: &ProcessMeta, known: &mut HashMap<Executable, u32>) -> u32 {
+        let next = 1 + self.other_mappings.len() as u32;
+        let mapping = *known.entry(executable(process)).or_insert(next);
+        if mapping == next {
+            self.other_mappings.push(self.others.len() as u32);
         }
-        self.other_mappings.push(self.others.len() as u32);
-        self.other_mappings.len() as u32
+        mapping
     }
 
     /// Counts all samples of `from`, which is process number `process` here, with its executable as number `mapping`.
@@ -104,16 +109,20 @@ impl Profile {
             self.threads.set_python_name(id, &thread.python_name);
             threads.push(id);
         }
+        let mut samples: Vec<u32> = Vec::new();
         for sample in from.samples() {
             let key = (threads[sample.thread.index()], stacks[sample.stack.index()], sample.context);
-            let (index, new) = self.sample_keys.intern(key);
-            if new {
-                self.totals.push(Total::default());
-            }
-            self.totals[index as usize].merge(sample.total);
+            samples.push(self.counts.add(key, sample.total));
         }
-        self.outcomes.iter_mut().zip(from.outcomes).for_each(|(sum, total)| sum.merge(total));
-        self.dropped.merge(from.dropped);
+        self.counts.moments.add_never(from.never_timed());
+        if let Some(moments) = from.moments() {
+            self.keep_times();
+            for moment in moments {
+                self.counts.moments.push(Moment { sample: samples[moment.sample as usize], ..*moment });
+            }
+        }
+        from.outcomes().for_each(|(outcome, total)| self.counts.add_outcome(outcome, total));
+        self.counts.dropped.merge(from.dropped());
     }
 }
 

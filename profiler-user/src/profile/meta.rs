@@ -16,8 +16,31 @@ pub struct ProcessMeta {
     pub python_version: String,
     /// No release of a version that is tested: unwound by what the interpreter says of its own structures.
     pub is_unverified: bool,
+    /// A question about it never came to an end: names of it, its threads or its code may be missing.
+    pub is_unresponsive: bool,
     pub mapping: ExecutableMapping,
     pub labels: Labels,
+    /// Where threads were followed off their CPUs.
+    pub off_cpu: Option<OffCpuMeta>,
+}
+
+/// How the threads of a process spent the time in which they did not run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OffCpuMeta {
+    /// What was written of it; none where writing failed.
+    pub file: Option<String>,
+    /// Waiting for something: every nanosecond and every time.
+    pub blocked_ns: u64,
+    pub blocked: u64,
+    /// Ready to run, while others had the CPUs.
+    pub runnable_ns: u64,
+    pub preempted: u64,
+    /// Blocks for which others stand in the profile.
+    pub not_walked: u64,
+    /// What the profile shows.
+    pub profile_ns: u64,
+    /// Blocked time that the memory cap kept out of the profile.
+    pub dropped_ns: u64,
 }
 
 impl ProcessMeta {
@@ -109,6 +132,17 @@ pub struct Unsupported {
     pub more: u64,
 }
 
+/// Which processes were asked for, and what was left out for that.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Selected {
+    /// By the names of the options without their dashes; nothing: every Python process.
+    pub asked: Vec<(String, Vec<String>)>,
+    /// Python processes that were found and not selected.
+    pub left_out: u64,
+    /// Ticks on them: none was unwound.
+    pub left_out_ticks: u64,
+}
+
 /// What the profiler itself has used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnCost {
@@ -127,11 +161,16 @@ pub struct CaptureMeta {
     pub start_unix_ns: u64,
     /// The same instant in the boot clock, which dates processes.
     pub start_boot_ns: u64,
+    /// And in the monotonic clock, which dates samples.
+    pub start_monotonic_ns: u64,
     pub duration_ns: u64,
     pub frequency_hz: u32,
     pub frequency_changes: Vec<FrequencyChange>,
+    pub selected: Selected,
     pub ticks: Ticks,
     pub losses: Vec<Loss>,
+    /// What files said that this was made from, when it was read and not captured.
+    pub notes: Vec<String>,
     pub own_cost: OwnCost,
 }
 
@@ -142,8 +181,15 @@ impl CaptureMeta {
         u64::try_from(unix.max(0)).unwrap_or(u64::MAX)
     }
 
-    /// Nanoseconds between two ticks as asked for.
+    /// The wall clock time of an instant of the monotonic clock.
+    pub fn unix_ns_of_monotonic(&self, monotonic_ns: u64) -> u64 {
+        let unix =
+            i128::from(self.start_unix_ns) + i128::from(monotonic_ns) - i128::from(self.start_monotonic_ns);
+        u64::try_from(unix.max(0)).unwrap_or(u64::MAX)
+    }
+
+    /// Nanoseconds between two ticks as asked for; 0 for what is not sampled by time.
     pub fn period_ns(&self) -> u64 {
-        1_000_000_000 / u64::from(self.frequency_hz.max(1))
+        1_000_000_000u64.checked_div(self.frequency_hz.into()).unwrap_or(0)
     }
 }

@@ -2,21 +2,34 @@
 //!
 //! It knows neither where samples come from nor how they are written. Everything is an id until an encoder asks.
 
+mod copy;
+mod counts;
 mod intern;
+mod markers;
+mod measure;
 mod merge;
 mod meta;
+mod moments;
 mod query;
+mod retain;
 mod stacks;
 mod threads;
+mod waits;
 
+pub use copy::Copier;
+pub use counts::Counts;
+pub use markers::{NATIVE_IN_KERNEL, marker, outcome_of_root};
+pub use measure::{Measure, ValueType};
 pub use merge::{Group, MergeBy, groups, merge};
 pub use meta::{
-    CaptureMeta, ExecutableMapping, FrequencyChange, Labels, Loss, OwnCost, ProcessMeta, Ticks, Unsupported,
-    UnsupportedProcess,
+    CaptureMeta, ExecutableMapping, FrequencyChange, Labels, Loss, OffCpuMeta, OwnCost, ProcessMeta,
+    Selected, Ticks, Unsupported, UnsupportedProcess,
 };
-pub use query::TopFunction;
+pub use moments::Moment;
+pub use query::{TopFunction, TopWait};
 pub use stacks::{LeafFirst, StackNode};
 pub use threads::Thread;
+pub use waits::waits_for;
 
 use intern::{Interner, Strings};
 use pyunwind::Outcome;
@@ -82,6 +95,14 @@ impl Total {
     pub fn merge(&mut self, other: Total) {
         self.add(other.samples, other.weight_ns);
     }
+
+    /// What came since it stood at `before`.
+    pub fn since(self, before: Total) -> Total {
+        Total {
+            samples: self.samples.saturating_sub(before.samples),
+            weight_ns: self.weight_ns.saturating_sub(before.weight_ns),
+        }
+    }
 }
 
 /// Whether a thread held the GIL.
@@ -92,6 +113,8 @@ pub enum Gil {
     Unknown,
     Held,
     NotHeld,
+    /// It waits for it.
+    Awaited,
 }
 
 /// What the runtime said of a thread while it was sampled.
@@ -100,6 +123,8 @@ pub struct Context {
     pub gil: Gil,
     /// `PyInterpreterState.id`: 0 is the main interpreter.
     pub interpreter: u32,
+    /// The system call in which it blocked.
+    pub syscall: Option<u16>,
 }
 
 /// All samples of one thread with one stack in one context.
@@ -112,6 +137,7 @@ pub struct Sample {
 }
 
 /// Profile of one process image. Filled with samples, read by encoders and reports.
+#[derive(Clone)]
 pub struct Profile {
     process: ProcessMeta,
     /// Of a merged profile, all processes but the first.
@@ -123,16 +149,16 @@ pub struct Profile {
     locations: Interner<Location>,
     stacks: StackTree,
     threads: Threads,
-    sample_keys: Interner<(ThreadId, StackId, Context)>,
-    /// Beside `sample_keys`, by the same index.
-    totals: Vec<Total>,
-    /// Beside `Outcome::ALL`, by the same index.
-    outcomes: [Total; Outcome::ALL.len()],
-    dropped: Total,
+    counts: Counts,
 }
 
 impl Profile {
+    /// A profile of CPU time.
     pub fn new(process: ProcessMeta) -> Self {
+        Self::of(Measure::CPU, process)
+    }
+
+    pub fn of(measure: Measure, process: ProcessMeta) -> Self {
         Self {
             process,
             others: Vec::new(),
@@ -142,11 +168,13 @@ impl Profile {
             locations: Interner::new(),
             stacks: StackTree::new(),
             threads: Threads::default(),
-            sample_keys: Interner::new(),
-            totals: Vec::new(),
-            outcomes: Default::default(),
-            dropped: Total::default(),
+            counts: Counts::of(measure),
         }
+    }
+
+    /// What is counted, and what a weight is.
+    pub fn measure(&self) -> &Measure {
+        &self.counts.measure
     }
 
     pub fn process(&self) -> &ProcessMeta {
@@ -157,6 +185,14 @@ impl Profile {
     pub fn processes(&self) -> impl ExactSizeIterator<Item = &ProcessMeta> {
         let count = 1 + self.others.len();
         (0..count).map(|index| index.checked_sub(1).map_or(&self.process, |index| &self.others[index]))
+    }
+
+    /// The process with this position in [`Self::processes`], such as a thread's.
+    pub fn process_at(&self, position: u32) -> Option<&ProcessMeta> {
+        match position.checked_sub(1) {
+            None => Some(&self.process),
+            Some(position) => self.others.get(position as usize),
+        }
     }
 
     /// For each executable a process that has it mapped where its locations say.
@@ -220,21 +256,84 @@ impl Profile {
         outcome: Outcome,
         weight_ns: u64,
     ) {
-        let (index, new) = self.sample_keys.intern((thread, stack, context));
-        if new {
-            self.totals.push(Total::default());
+        self.add_at(thread, stack, context, outcome, weight_ns, None);
+    }
+
+    /// The same, with its time on CLOCK_MONOTONIC, which is kept if times are kept at all.
+    pub fn add_at(
+        &mut self,
+        thread: ThreadId,
+        stack: StackId,
+        context: Context,
+        outcome: Outcome,
+        weight_ns: u64,
+        time_ns: Option<u64>,
+    ) {
+        self.add_counted(thread, stack, context, outcome, Total { samples: 1, weight_ns }, time_ns);
+    }
+
+    /// Count as many samples as were counted before, such as those of a file. Of several the time is not kept.
+    pub fn add_counted(
+        &mut self,
+        thread: ThreadId,
+        stack: StackId,
+        context: Context,
+        outcome: Outcome,
+        those: Total,
+        time_ns: Option<u64>,
+    ) {
+        self.counts.add_outcome(outcome, those);
+        let sample = self.counts.add((thread, stack, context), those);
+        if let Some(time_ns) = time_ns.filter(|_| those.samples == 1) {
+            self.counts.moments.push(Moment { time_ns, weight_ns: those.weight_ns, sample });
         }
-        if let Some(total) = self.totals.get_mut(index as usize) {
-            total.add(1, weight_ns);
-        }
-        if let Some(total) = self.outcomes.get_mut(outcome as usize) {
-            total.add(1, weight_ns);
-        }
+    }
+
+    /// From now on samples keep their times.
+    pub fn keep_times(&mut self) {
+        self.counts.moments.keep();
+    }
+
+    /// Samples by their times, in the order in which they came; `None` if times are not kept.
+    pub fn moments(&self) -> Option<&[Moment]> {
+        self.counts.moments.is_kept().then(|| self.counts.moments.all())
+    }
+
+    /// Beside [`Self::samples`]: what of each has no time, for want of memory.
+    pub fn untimed(&self) -> Vec<Total> {
+        self.counts.untimed()
+    }
+
+    /// How many samples come from where no times were kept.
+    pub fn never_timed(&self) -> u64 {
+        let kept = self.counts.moments.is_kept();
+        if kept { self.counts.moments.never() } else { self.total().samples }
+    }
+
+    /// What the time of one more sample may add to the heap at once.
+    pub fn moment_growth_bytes(&self) -> usize {
+        self.counts.moments.growth_bytes()
     }
 
     /// Count a sample that there is no memory left for: it is in no stack and in no outcome.
     pub fn add_dropped(&mut self, weight_ns: u64) {
-        self.dropped.add(1, weight_ns);
+        self.counts.dropped.add(1, weight_ns);
+    }
+
+    /// The same for as many as a file says were dropped.
+    pub fn add_dropped_samples(&mut self, samples: u64) {
+        self.counts.dropped.add(samples, 0);
+    }
+
+    /// Forgets the samples and keeps all names, stacks, threads and sums: for who takes samples over bit by bit.
+    pub fn clear_samples(&mut self) {
+        self.counts.clear_samples();
+    }
+
+    /// A profile of the same process with the same sums, and nothing else.
+    pub fn emptied(&self) -> Profile {
+        let empty = Profile::new(self.process.clone());
+        Profile { counts: self.counts.emptied(), ..empty }
     }
 
     pub fn string(&self, id: StringId) -> &str {
@@ -263,17 +362,11 @@ impl Profile {
     }
 
     pub fn samples(&self) -> impl ExactSizeIterator<Item = Sample> + '_ {
-        let keys = self.sample_keys.items().iter();
-        keys.zip(&self.totals).map(|(&(thread, stack, context), &total)| Sample {
-            thread,
-            stack,
-            context,
-            total,
-        })
+        self.counts.samples()
     }
 
     pub fn outcome(&self, outcome: Outcome) -> Total {
-        self.outcomes.get(outcome as usize).copied().unwrap_or_default()
+        self.counts.outcomes.get(outcome as usize).copied().unwrap_or_default()
     }
 
     /// Every outcome with what it counted, zero or not, in wire order.
@@ -283,19 +376,17 @@ impl Profile {
 
     /// All samples of the profile.
     pub fn total(&self) -> Total {
-        let mut sum = Total::default();
-        self.outcomes.iter().for_each(|&total| sum.merge(total));
-        sum
+        self.counts.total()
     }
 
     /// Samples that the memory cap kept out of the profile.
     pub fn dropped(&self) -> Total {
-        self.dropped
+        self.counts.dropped()
     }
 
     /// Samples without the stack they should have had: for the table at the end.
     pub fn lost(&self) -> Total {
-        let mut sum = self.dropped;
+        let mut sum = self.counts.dropped();
         for (outcome, total) in self.outcomes() {
             match outcome {
                 Outcome::Unreadable | Outcome::Torn | Outcome::ThreadNotFound | Outcome::Unknown => {
@@ -307,6 +398,16 @@ impl Profile {
         sum
     }
 
+    /// What a sample of `frames` may add to the heap at once, beside itself: the tables of many entries double.
+    pub fn growth_bytes(&self, frames: usize) -> usize {
+        self.stacks.growth_bytes(frames) + self.counts.growth_bytes() + self.locations.growth_bytes(frames)
+    }
+
+    /// The same for `more` functions, whose names and files have so many bytes together.
+    pub fn names_growth_bytes(&self, more: usize, bytes: usize) -> usize {
+        self.functions.growth_bytes(more) + self.strings.growth_bytes(2 * more, bytes)
+    }
+
     /// Heap in use, for the memory cap. Constant time, so it may be asked after every sample.
     pub fn memory_bytes(&self) -> usize {
         size_of::<Self>()
@@ -315,8 +416,7 @@ impl Profile {
             + self.locations.memory_bytes()
             + self.stacks.memory_bytes()
             + self.threads.memory_bytes()
-            + self.sample_keys.memory_bytes()
-            + self.totals.capacity() * size_of::<Total>()
+            + self.counts.memory_bytes()
     }
 }
 

@@ -1,7 +1,7 @@
 //! Questions a report asks of a profile: where did the time go.
 
-use super::{FunctionId, Profile};
-use hashbrown::HashMap;
+use super::{FunctionId, Gil, Location, LocationId, Profile, ThreadId};
+use hashbrown::{HashMap, HashSet};
 
 /// One function in the order of its own time.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,7 +15,71 @@ pub struct TopFunction {
     pub total_ns: u64,
 }
 
+/// Where threads waited, and for what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TopWait {
+    pub name: String,
+    pub file: String,
+    pub line: u32,
+    /// The nearest caller that is not of Python's own library, if the place itself is.
+    pub caller: Option<(String, u32)>,
+    pub syscall: Option<u16>,
+    pub for_gil: bool,
+    pub ns: u64,
+    pub threads: usize,
+}
+
+/// As the paths of Python's own modules go, frozen ones too.
+fn is_library(file: &str) -> bool {
+    file.is_empty()
+        || file.starts_with('<')
+        || file.contains("/lib/python3")
+        || file.contains("/lib64/python3")
+}
+
 impl Profile {
+    /// At most `limit` places at which threads waited longest, of a profile of time off CPU.
+    pub fn top_waits(&self, limit: usize) -> Vec<TopWait> {
+        type Key = (Option<LocationId>, Option<LocationId>, Option<u16>, bool);
+        let mut waits: HashMap<Key, (u64, HashSet<ThreadId>)> = HashMap::new();
+        let file_of = |location: LocationId| {
+            self.string(self.functions()[self.locations()[location.index()].function.index()].file)
+        };
+        for sample in self.samples() {
+            let leaf = self.stack_locations(sample.stack).next();
+            let caller = leaf.filter(|leaf| is_library(file_of(*leaf))).and_then(|_| {
+                self.stack_locations(sample.stack).find(|location| !is_library(file_of(*location)))
+            });
+            let key = (leaf, caller, sample.context.syscall, sample.context.gil == Gil::Awaited);
+            let (ns, threads) = waits.entry(key).or_default();
+            *ns = ns.saturating_add(sample.total.weight_ns);
+            threads.insert(sample.thread);
+        }
+        let mut order: Vec<_> = waits.into_iter().collect();
+        // Among equals the smaller ids, so that equal runs print equal tables.
+        order.sort_by_key(|(key, (ns, _))| (std::cmp::Reverse(*ns), *key));
+        order.truncate(limit);
+        let top = |((leaf, caller, syscall, for_gil), (ns, threads)): (Key, (u64, HashSet<ThreadId>))| {
+            let place = |location: LocationId| {
+                let Location { function, line, .. } = self.locations()[location.index()];
+                (self.string(self.functions()[function.index()].name).to_owned(), line)
+            };
+            let (name, line) = leaf.map(place).unwrap_or_default();
+            let file = leaf.map(|leaf| file_of(leaf).to_owned()).unwrap_or_default();
+            TopWait {
+                name,
+                file,
+                line,
+                caller: caller.map(place),
+                syscall,
+                for_gil,
+                ns,
+                threads: threads.len(),
+            }
+        };
+        order.into_iter().map(top).collect()
+    }
+
     /// The function with the most own time, by name.
     pub fn hottest_function(&self) -> Option<&str> {
         let (own_ns, _) = self.own_times();
@@ -85,7 +149,7 @@ impl Profile {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{ProcessMeta, Profile};
+    use super::super::{Context, Gil, Measure, ProcessMeta, Profile};
     use pyunwind::Outcome;
 
     #[test]
@@ -120,5 +184,42 @@ mod tests {
         assert_eq!(profile.hottest_function(), Some("fib"));
         assert_eq!(profile.top_functions(1).len(), 1);
         assert_eq!(Profile::new(ProcessMeta::default()).hottest_function(), None);
+    }
+    #[test]
+    fn waits_are_told_by_place_system_call_and_whose_code_it_is() {
+        let mut profile = Profile::of(Measure::OFF_CPU, ProcessMeta::default());
+        let own = profile.function("work", "/srv/app.py", 1);
+        let own = profile.location(own, 7, 0);
+        let library = profile.function("wait", "/usr/lib/python3.11/threading.py", 280);
+        let library = profile.location(library, 320, 0);
+        let (direct, through) = (profile.stack(&[own]), profile.stack(&[library, own]));
+        let threads = [profile.thread(1, 0), profile.thread(2, 0)];
+        let rows = [
+            (0, direct, Some(0), Gil::NotHeld, 10),
+            (1, direct, Some(0), Gil::NotHeld, 20),
+            (0, direct, Some(0), Gil::Awaited, 5),
+            (0, direct, None, Gil::NotHeld, 4),
+            (1, through, Some(0), Gil::NotHeld, 100),
+        ];
+        for (thread, stack, syscall, gil, ns) in rows {
+            let context = Context { gil, interpreter: 0, syscall };
+            profile.add_in(threads[thread], stack, context, Outcome::Complete, ns);
+        }
+        let told: Vec<_> = profile
+            .top_waits(9)
+            .into_iter()
+            .map(|wait| {
+                (wait.name, wait.line, wait.caller, wait.syscall, wait.for_gil, wait.ns, wait.threads)
+            })
+            .collect();
+        let work = || "work".to_owned();
+        let expected = [
+            ("wait".to_owned(), 320, Some((work(), 7)), Some(0), false, 100, 1),
+            (work(), 7, None, Some(0), false, 30, 2),
+            (work(), 7, None, Some(0), true, 5, 1),
+            (work(), 7, None, None, false, 4, 1),
+        ];
+        assert_eq!(told, expected);
+        assert_eq!(profile.top_waits(1).len(), 1);
     }
 }

@@ -23,6 +23,7 @@ pub struct StackNode {
 /// The root stands for "no frame": the empty stack, and the caller of every outermost frame.
 const ROOT: StackNode = StackNode { caller: StackId(0), location: LocationId(u32::MAX) };
 
+#[derive(Clone)]
 pub(crate) struct StackTree {
     nodes: Interner<StackNode>,
     /// The stack interned last, root first.
@@ -75,6 +76,11 @@ impl StackTree {
 
     pub(crate) fn leaf_first(&self, stack: StackId) -> LeafFirst<'_> {
         LeafFirst { nodes: self.nodes(), at: stack }
+    }
+
+    /// What a stack of `frames` may add at once.
+    pub(crate) fn growth_bytes(&self, frames: usize) -> usize {
+        self.nodes.growth_bytes(frames)
     }
 
     pub(crate) fn memory_bytes(&self) -> usize {

@@ -32,13 +32,30 @@ impl Thread {
     }
 }
 
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Threads {
     all: Vec<Thread>,
     /// By process, tid and start: of two images of one process both have the thread that called exec.
     ids: Interner<(u32, u32, u64)>,
-    generations: HashMap<(u32, u32), u32>,
+    users: HashMap<(u32, u32), User>,
     name_bytes: usize,
+}
+
+/// The last user of a tid.
+#[derive(Clone, Copy, Default)]
+struct User {
+    generation: u32,
+    start_ns: u64,
+}
+
+/// In /proc starts are cut to these (`fs/proc/array.c`, in USER_HZ): who is known from there alone.
+const CUT_NS: u64 = 10_000_000;
+
+/// Whether both are the start of one thread, of which one may be from /proc. Within 10 ms of the boot nothing starts: those are
+/// numbers that tell threads of a file apart.
+fn is_one(start_ns: u64, other_ns: u64) -> bool {
+    let cut_ns = start_ns - start_ns % CUT_NS;
+    cut_ns != 0 && cut_ns == other_ns - other_ns % CUT_NS && (cut_ns == start_ns || cut_ns == other_ns)
 }
 
 impl<K: Copy + Eq + std::hash::Hash> Default for Interner<K> {
@@ -53,11 +70,12 @@ impl Threads {
     }
 
     pub(crate) fn intern_of(&mut self, process: u32, tid: u32, start_ns: u64) -> ThreadId {
+        let start_ns = self.known_as(process, tid, start_ns);
         let (id, new) = self.ids.intern((process, tid, start_ns));
         if new {
-            let generation = self.generations.entry((process, tid)).or_insert(0);
-            *generation = generation.saturating_add(1);
-            let generation = *generation;
+            let user = self.users.entry((process, tid)).or_default();
+            *user = User { generation: user.generation.saturating_add(1), start_ns };
+            let generation = user.generation;
             self.all.push(Thread {
                 tid,
                 start_ns,
@@ -70,8 +88,17 @@ impl Threads {
         ThreadId(id)
     }
 
+    /// The start by which the thread is known, if it is.
+    fn known_as(&self, process: u32, tid: u32, start_ns: u64) -> u64 {
+        if self.ids.contains(&(process, tid, start_ns)) {
+            return start_ns;
+        }
+        let user = self.users.get(&(process, tid)).filter(|user| is_one(user.start_ns, start_ns));
+        user.map_or(start_ns, |user| user.start_ns)
+    }
+
     pub(crate) fn knows(&self, tid: u32, start_ns: u64) -> bool {
-        self.ids.contains(&(0, tid, start_ns))
+        self.ids.contains(&(0, tid, self.known_as(0, tid, start_ns)))
     }
 
     pub(crate) fn set_name(&mut self, thread: ThreadId, name: &str) {
@@ -96,7 +123,7 @@ impl Threads {
     pub(crate) fn memory_bytes(&self) -> usize {
         self.all.capacity() * size_of::<Thread>()
             + self.ids.memory_bytes()
-            + self.generations.capacity() * (size_of::<((u32, u32), u32)>() + 2)
+            + self.users.capacity() * (size_of::<((u32, u32), User)>() + 2)
             + self.name_bytes
     }
 }
@@ -104,6 +131,27 @@ impl Threads {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_start_from_proc_is_that_of_the_thread_that_began_then() {
+        let (cut_ns, exact_ns) = (7_770_000_000, 7_774_321_012);
+        for (first_ns, then_ns) in [(cut_ns, exact_ns), (exact_ns, cut_ns)] {
+            let mut threads = Threads::default();
+            let first = threads.intern(7, first_ns);
+            assert!(threads.knows(7, then_ns) && !threads.knows(8, then_ns));
+            assert_eq!(threads.intern(7, then_ns), first);
+            // Another exact one is another thread, however soon after.
+            assert_ne!(threads.intern(7, cut_ns + 10_000_000), first);
+            assert_eq!(threads.all()[0].generation, 1);
+        }
+        // Threads of a file have numbers for starts.
+        let mut threads = Threads::default();
+        let ids = [0, 1, 2, 1].map(|number| threads.intern(0, number));
+        assert_eq!(ids.map(|id| threads.all()[id.index()].generation), [1, 2, 3, 2]);
+        let mut threads = Threads::default();
+        let ids = [exact_ns, exact_ns + 1, cut_ns].map(|start_ns| threads.intern(7, start_ns));
+        assert_eq!(ids.map(|id| threads.all()[id.index()].generation), [1, 2, 2]);
+    }
 
     #[test]
     fn the_name_that_python_gives_comes_first() {

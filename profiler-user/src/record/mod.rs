@@ -1,52 +1,51 @@
-//! `record`: one capture, from the checks before it to the files after it.
+//! `record`: one capture into files, and a summary on the terminal.
 
-mod budget;
+mod early;
 mod finish;
-mod host;
-mod privileges;
-mod session;
+mod launch;
+mod output;
+mod periods;
+mod run;
+mod signals;
+mod so_far;
 
-pub use session::record;
+pub(crate) use finish::losses;
+pub use run::record;
 
-use crate::bpf::BpfError;
-use crate::exit::Exit;
+use crate::capture::CaptureError;
+use crate::exit::{Exit, Failure};
 use crate::sink::SinkError;
 
-/// What ends a capture early, with the exit code that scripts see.
+/// What ends the command early, with the exit code that scripts see.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
-    #[error("{0}")]
-    NoPrivilege(String),
-    #[error("{0}")]
-    HostUnsupported(String),
-    #[error("process {0} does not exist")]
-    TargetGone(u32),
-    #[error("process {pid} is not a supported CPython: {what}")]
-    Unsupported { pid: u32, what: String },
+    #[error(transparent)]
+    Capture(#[from] CaptureError),
     #[error("{0}")]
     NothingSampled(String),
     #[error(transparent)]
-    Bpf(#[from] BpfError),
-    #[error(transparent)]
     Sink(#[from] SinkError),
-    #[error("failed to start the event loop: {0}")]
-    Runtime(std::io::Error),
+    #[error("failed to run {what}: {source}")]
+    NotRun { what: String, source: std::io::Error },
+    /// With a command, what is our failure and not the command's.
+    #[error(transparent)]
+    Own(Box<RecordError>),
     #[error("failed to write {failed} of {all} files; the first: {first}")]
     Files { failed: usize, all: usize, first: SinkError },
 }
 
-impl RecordError {
-    pub fn exit(&self) -> Exit {
-        match self {
-            RecordError::NoPrivilege(_) => Exit::NoPrivilege,
-            RecordError::HostUnsupported(_) => Exit::HostUnsupported,
-            RecordError::TargetGone(_) => Exit::TargetGone,
-            RecordError::Unsupported { .. } => Exit::Unsupported,
+impl From<RecordError> for Failure {
+    fn from(error: RecordError) -> Failure {
+        let exit = match &error {
+            RecordError::Capture(error) => error.exit(),
             RecordError::NothingSampled(_) => Exit::NothingSampled,
-            RecordError::Bpf(_)
-            | RecordError::Sink(_)
-            | RecordError::Runtime(_)
-            | RecordError::Files { .. } => Exit::Other,
-        }
+            RecordError::Own(_) => Exit::OwnFailure,
+            RecordError::NotRun { source, .. } if source.raw_os_error() == Some(libc::ENOENT) => {
+                Exit::NotFound
+            }
+            RecordError::NotRun { .. } => Exit::CannotRun,
+            RecordError::Sink(_) | RecordError::Files { .. } => Exit::Other,
+        };
+        Failure { exit, message: error.to_string() }
     }
 }

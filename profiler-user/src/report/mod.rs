@@ -1,49 +1,84 @@
-//! What the user reads: pure functions from facts to text, for a terminal of a given width.
-//!
-//! Every name in it comes from a target and is escaped; the caller decides where the text goes.
+//! `report`: what is in profiles, ours and those of other tools. It needs no privileges, and reads nothing but the files that
+//! are named, and source files that those name when they are asked for.
 
-mod account;
-mod columns;
-mod hottest;
-mod lines;
-mod table;
-mod unsupported;
+mod convert;
+pub(crate) mod diff;
+mod input;
+mod json;
+mod pattern;
+mod run;
+mod select;
+mod set;
+pub(crate) mod source;
+pub(crate) mod tally;
 
-pub use account::{Account, captured_line, cost_line};
-pub use hottest::hottest;
-pub use lines::{Live, live_line, open_line, start_line};
-pub use table::{Row, table};
-pub use unsupported::unsupported;
+pub use diff::{Change, Scale};
+pub use pattern::Pattern;
+pub use run::report;
+pub use select::Selection;
+pub use source::{SourceFile, SourceLine};
+pub use tally::{By, Calls, Edge, Row};
 
-use crate::profile::{OwnCost, Profile};
-use std::path::Path;
+use crate::encode::Format;
+use crate::exit::{Exit, Failure};
+use crate::sink::SinkError;
+use crate::talk::Talk;
+use std::path::PathBuf;
 
-/// Rows of the table at the end; the rest is counted in one line.
-pub const MAX_ROWS: usize = 20;
-
-/// Everything that is printed at the end. `profiles`: each with the name of its file, if it was written.
-pub fn summary<'a>(
-    profiles: impl IntoIterator<Item = (&'a Profile, Option<&'a str>)>,
-    missing_ns: u64,
-    own_cost: &OwnCost,
-    directory: &Path,
-    width: usize,
-) -> String {
-    let mut profiles: Vec<_> = profiles.into_iter().collect();
-    profiles.sort_by_key(|(profile, _)| std::cmp::Reverse(profile.total().weight_ns));
-    let mut text = table(profiles.iter().map(|(profile, _)| Row::of(profile)).collect(), width, MAX_ROWS);
-    if let Some((profile, _)) = profiles.first() {
-        text.push('\n');
-        text.push_str(&hottest(profile, width));
-    }
-    let account = Account::of(profiles.iter().map(|(profile, _)| *profile), missing_ns);
-    text.push_str(&format!("\n{}\n{}\n", captured_line(&account), cost_line(own_cost)));
-    if let Some((_, Some(file))) = profiles.first() {
-        text.push_str(&open_line(directory, file));
-        text.push('\n');
-    }
-    text
+#[derive(Clone, PartialEq, Debug)]
+pub struct ReportOptions {
+    pub inputs: Vec<PathBuf>,
+    /// None: what each file has as its default.
+    pub sample_type: Option<String>,
+    pub view: View,
+    pub select: Selection,
+    pub limit: usize,
+    pub json: bool,
+    pub talk: Talk,
 }
 
-#[cfg(test)]
-mod tests;
+/// What is shown.
+#[derive(Clone, PartialEq, Debug)]
+pub enum View {
+    Top(By),
+    Calls { callers: Option<Pattern>, callees: Option<Pattern> },
+    Source(Pattern),
+    Diff { by: By, absolute: bool },
+    Write(Write),
+}
+
+/// What was read, as one file.
+#[derive(Clone, PartialEq, Debug)]
+pub struct Write {
+    /// None: standard output.
+    pub path: Option<PathBuf>,
+    pub format: Format,
+}
+
+#[derive(Debug, thiserror::Error)]
+pub enum ReportError {
+    #[error("failed to read {failed} of {all} files")]
+    Files { failed: usize, all: usize },
+    #[error("no function matches {0}")]
+    NoMatch(String),
+    #[error("the two hold different things: {before} and {after}; choose with --sample-type")]
+    Different { before: String, after: String },
+    #[error("no sample is selected: nothing is written")]
+    Nothing,
+    #[error(transparent)]
+    Sink(#[from] SinkError),
+    #[error("failed to write to standard output: {0}")]
+    Stdout(#[from] std::io::Error),
+}
+
+impl From<ReportError> for Failure {
+    fn from(error: ReportError) -> Failure {
+        let exit = match error {
+            ReportError::Files { .. } => Exit::BadProfile,
+            ReportError::Different { .. } => Exit::Usage,
+            ReportError::Nothing => Exit::NothingSampled,
+            ReportError::NoMatch(_) | ReportError::Sink(_) | ReportError::Stdout(_) => Exit::Other,
+        };
+        Failure { exit, message: error.to_string() }
+    }
+}

@@ -4,54 +4,17 @@
 //! directory, opened without following links; files are created exclusively, changed through their descriptors and
 //! renamed within that directory. Whoever replaces a path on the way redirects nothing.
 
-use crate::escape::escape_bytes;
-use std::ffi::{CStr, CString, OsString};
+mod periods;
+mod progress;
+
+use super::place::{Existing, Owner, SinkError, chown, open_directory, open_nameless, shown, write_renamed};
+use progress::Progress;
+use std::ffi::CString;
 use std::fs::File;
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd};
-use std::os::unix::ffi::{OsStrExt, OsStringExt};
-use std::os::unix::fs::{DirBuilderExt, MetadataExt, fchown};
+use std::os::fd::IntoRawFd;
+use std::os::unix::fs::{DirBuilderExt, MetadataExt};
 use std::path::{Path, PathBuf};
-use thiserror::Error;
-
-#[derive(Debug, Error)]
-pub enum SinkError {
-    #[error("failed to create directory {path}: {source}")]
-    Create { path: String, source: io::Error },
-    #[error("failed to use {path}: it is not a directory, or a symbolic link")]
-    NotADirectory { path: String },
-    #[error("failed to use directory {path}: it is not empty")]
-    NotEmpty { path: String },
-    #[error("failed to open directory {path}: {source}")]
-    Open { path: String, source: io::Error },
-    #[error("failed to write {path}: {source}")]
-    Write { path: String, source: io::Error },
-}
-
-/// To whom the output belongs when it is not the one who writes it.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct Owner {
-    pub uid: u32,
-    pub gid: u32,
-}
-
-impl Owner {
-    /// Who called sudo, if this runs as root under sudo.
-    pub fn from_sudo() -> Option<Self> {
-        // SAFETY: geteuid has no preconditions and cannot fail.
-        let euid = unsafe { libc::geteuid() };
-        let id = |key| std::env::var(key).ok()?.parse::<u32>().ok();
-        Self::of_sudo(euid, id("SUDO_UID"), id("SUDO_GID"))
-    }
-
-    /// The variables are believed only where they give rights away: from root to somebody else.
-    fn of_sudo(euid: u32, uid: Option<u32>, gid: Option<u32>) -> Option<Self> {
-        match (euid, uid?, gid?) {
-            (0, uid, gid) if uid != 0 && uid != u32::MAX && gid != u32::MAX => Some(Self { uid, gid }),
-            _ => None,
-        }
-    }
-}
 
 /// A directory that was empty when it was opened.
 #[derive(Debug)]
@@ -60,6 +23,7 @@ pub struct OutputDirectory {
     directory: File,
     owner: Option<Owner>,
     created: bool,
+    progress: Progress,
 }
 
 impl OutputDirectory {
@@ -86,7 +50,7 @@ impl OutputDirectory {
         if created && metadata.uid() == euid && metadata.mode() & 0o077 == 0 {
             chown(&directory, owner).map_err(open_error)?;
         }
-        Ok(Self { path: path.into(), directory, owner, created })
+        Ok(Self { path: path.into(), directory, owner, created, progress: Progress::default() })
     }
 
     pub fn path(&self) -> &Path {
@@ -101,6 +65,17 @@ impl OutputDirectory {
         }
     }
 
+    /// A file that goes with its descriptor: on the same disk, since what it holds will be written there.
+    pub fn nameless_file(&self) -> Result<File, SinkError> {
+        let names = names_on_disk("nameless").map_err(|source| self.error("nameless", source))?;
+        open_nameless(&self.directory, &names.temporary).map_err(|source| self.error("nameless", source))
+    }
+
+    /// That a file of this name could not be written.
+    pub fn error(&self, name: &str, source: io::Error) -> SinkError {
+        SinkError::Write { path: shown(&self.path.join(name)), source }
+    }
+
     /// Write one file. A failure leaves no part of it behind and concerns no other file.
     pub fn write(&self, name: &str, bytes: &[u8]) -> Result<(), SinkError> {
         self.write_with(name, |file| file.write_all(bytes))
@@ -112,40 +87,13 @@ impl OutputDirectory {
         name: &str,
         fill: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<(), SinkError> {
-        let error = |source| SinkError::Write { path: shown(&self.path.join(name)), source };
+        let error = |source| self.error(name, source);
         let names = names_on_disk(name).map_err(error)?;
-        self.write_renamed(&names.temporary, &names.last, fill).map_err(error)
-    }
-
-    fn write_renamed(
-        &self,
-        temporary: &CStr,
-        name: &CStr,
-        fill: impl FnOnce(&mut File) -> io::Result<()>,
-    ) -> io::Result<()> {
-        let directory = self.directory.as_raw_fd();
-        let flags = libc::O_WRONLY | libc::O_CREAT | libc::O_EXCL | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-        // SAFETY: the descriptor is open and the name ends in NUL.
-        let fd = unsafe { libc::openat(directory, temporary.as_ptr(), flags, 0o600) };
-        if fd < 0 {
-            return Err(io::Error::last_os_error());
-        }
-        // SAFETY: openat returned this descriptor, and nobody else has it.
-        let mut file = unsafe { File::from_raw_fd(fd) };
-        let done = fill(&mut file)
-            .and_then(|()| chown(&file, self.owner))
-            .and_then(|()| file.sync_all())
-            .and_then(|()| rename(directory, temporary, name));
-        if done.is_err() {
-            // SAFETY: the descriptor is open and the name ends in NUL.
-            unsafe { libc::unlinkat(directory, temporary.as_ptr(), 0) };
-            return done;
-        }
-        // The file is in place and synced. Some file systems cannot sync a directory, which then costs nothing.
-        match self.directory.sync_all() {
-            Err(error) if !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOTSUP)) => Err(error),
-            _ => Ok(()),
-        }
+        let Self { directory, owner, .. } = self;
+        write_renamed(directory, *owner, &names.temporary, &names.last, Existing::Stays, fill)
+            .map_err(error)?;
+        self.progress.one_more();
+        Ok(())
     }
 }
 
@@ -164,20 +112,6 @@ fn names_on_disk(name: &str) -> io::Result<NamesOnDisk> {
     Ok(NamesOnDisk { temporary: c_string(format!(".{name}.tmp"))?, last: c_string(name.into())? })
 }
 
-fn open_directory(path: &Path) -> io::Result<File> {
-    // With a trailing slash the kernel follows a link after all; components have none.
-    let path: PathBuf = path.components().collect();
-    let path = CString::new(OsString::from(path).into_vec())?;
-    let flags = libc::O_RDONLY | libc::O_DIRECTORY | libc::O_NOFOLLOW | libc::O_CLOEXEC;
-    // SAFETY: the path ends in NUL.
-    let fd = unsafe { libc::open(path.as_ptr(), flags) };
-    if fd < 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: open returned this descriptor, and nobody else has it.
-    Ok(unsafe { File::from_raw_fd(fd) })
-}
-
 /// Reads the directory itself rather than its path, which may name another one by now.
 fn is_empty(directory: &File) -> io::Result<bool> {
     let stream = directory.try_clone()?.into_raw_fd();
@@ -192,33 +126,6 @@ fn is_empty(directory: &File) -> io::Result<bool> {
     // SAFETY: the stream is open and not used again.
     unsafe { libc::closedir(stream) };
     Ok(entries < 3)
-}
-
-fn chown(file: &File, owner: Option<Owner>) -> io::Result<()> {
-    owner.map_or(Ok(()), |Owner { uid, gid }| fchown(file, Some(uid), Some(gid)))
-}
-
-/// Rename without replacing, so that two captures never mix; file systems that cannot do that rename as they do.
-fn rename(directory: i32, from: &CStr, to: &CStr) -> io::Result<()> {
-    let (from, to) = (from.as_ptr(), to.as_ptr());
-    // SAFETY: the descriptor is open and both names end in NUL.
-    if unsafe { libc::renameat2(directory, from, directory, to, libc::RENAME_NOREPLACE) } == 0 {
-        return Ok(());
-    }
-    let error = io::Error::last_os_error();
-    if !matches!(error.raw_os_error(), Some(libc::EINVAL | libc::ENOSYS)) {
-        return Err(error);
-    }
-    // SAFETY: as above.
-    if unsafe { libc::renameat(directory, from, directory, to) } == 0 {
-        return Ok(());
-    }
-    Err(io::Error::last_os_error())
-}
-
-/// Paths may hold bytes that no terminal should see.
-fn shown(path: &Path) -> String {
-    escape_bytes(path.as_os_str().as_bytes()).into_owned()
 }
 
 #[cfg(test)]

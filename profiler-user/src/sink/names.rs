@@ -2,7 +2,7 @@
 
 use crate::utc;
 use hashbrown::{HashMap, HashSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Longest part of a file name that a target chooses, in bytes: names stay far below the 255 of file systems.
 const MAX_NAME_BYTES: usize = 64;
@@ -13,13 +13,20 @@ pub fn default_directory(host: &str, start_unix_ns: u64) -> PathBuf {
     PathBuf::from(format!("./pyprof-{host}-{}", utc::compact(start_unix_ns)))
 }
 
-/// `NAME-PID.pb.gz` for the first image of a pid, `NAME-PID.2.pb.gz` for the second.
-pub fn file_name(name: &str, pid: u32, image: u32) -> String {
+/// What stands before the ending that a format has: `NAME-PID` for the first image of a pid, `NAME-PID.2` for the second.
+pub fn file_stem(name: &str, pid: u32, image: u32) -> String {
     let name = sanitise(name);
-    if image > 1 { format!("{name}-{pid}.{image}.pb.gz") } else { format!("{name}-{pid}.pb.gz") }
+    if image > 1 { format!("{name}-{pid}.{image}") } else { format!("{name}-{pid}") }
 }
 
-/// Names of files that hold several processes: `NAME.pb.gz`, and `NAME.2.pb.gz` where another group got that name.
+/// The file beside `path` with what another source found: `x.html` and the ending `.html` give `x.KIND.html`.
+pub fn of_kind(path: &Path, ending: &str, kind: &str) -> PathBuf {
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let stem = name.strip_suffix(ending).unwrap_or(&name);
+    path.with_file_name(format!("{stem}.{kind}{ending}"))
+}
+
+/// The same for files that hold several processes: `NAME`, and `NAME.2` where another group got that name.
 #[derive(Default)]
 pub struct GroupNames {
     taken: HashSet<String>,
@@ -33,12 +40,12 @@ impl GroupNames {
         let number = self.numbers.entry(name.clone()).or_insert(0);
         loop {
             *number = number.saturating_add(1);
-            let file = match *number {
-                1 => format!("{name}.pb.gz"),
-                number => format!("{name}.{number}.pb.gz"),
+            let stem = match *number {
+                1 => name.clone(),
+                number => format!("{name}.{number}"),
             };
-            if self.taken.insert(file.clone()) {
-                return file;
+            if self.taken.insert(stem.clone()) {
+                return stem;
             }
         }
     }
@@ -55,7 +62,7 @@ pub fn sanitise(name: &str) -> String {
 }
 
 /// Counts the images of each pid: an exec or a pid that came back must not overwrite the file of the one before.
-#[derive(Default)]
+#[derive(Clone, Default)]
 pub struct ImageNumbers(HashMap<u32, u32>);
 
 impl ImageNumbers {
@@ -95,25 +102,25 @@ mod tests {
     #[test]
     fn second_images_get_a_number() {
         let mut numbers = ImageNumbers::default();
-        let mut next = |name, pid| file_name(name, pid, numbers.next(pid));
-        assert_eq!(next("app.py", 7), "app.py-7.pb.gz");
-        assert_eq!(next("app.py", 7), "app.py-7.2.pb.gz");
-        assert_eq!(next("other", 7), "other-7.3.pb.gz");
-        assert_eq!(next("app.py", 8), "app.py-8.pb.gz");
+        let mut next = |name, pid| file_stem(name, pid, numbers.next(pid));
+        assert_eq!(next("app.py", 7), "app.py-7");
+        assert_eq!(next("app.py", 7), "app.py-7.2");
+        assert_eq!(next("other", 7), "other-7.3");
+        assert_eq!(next("app.py", 8), "app.py-8");
     }
 
     #[test]
     fn groups_with_the_same_name_on_disk_get_numbers() {
         let mut names = GroupNames::default();
         let rows = [
-            ("checkout", "checkout.pb.gz"),
-            ("a b", "a_b.pb.gz"),
-            ("a/b", "a_b.2.pb.gz"),
-            ("a_b.3", "a_b.3.pb.gz"),
-            ("a\0b", "a_b.4.pb.gz"),
-            ("", "python.pb.gz"),
-            ("..", "_..pb.gz"),
-            ("-", "_.pb.gz"),
+            ("checkout", "checkout"),
+            ("a b", "a_b"),
+            ("a/b", "a_b.2"),
+            ("a_b.3", "a_b.3"),
+            ("a\0b", "a_b.4"),
+            ("", "python"),
+            ("..", "_."),
+            ("-", "_"),
         ];
         for (name, expected) in rows {
             assert_eq!(names.next(name), expected, "{name:?}");

@@ -167,7 +167,12 @@ fn read_line_table(memory: &mut impl Memory, layout: &Layout, code: Addr) -> (Ve
 }
 
 /// Appends `len` bytes at `at`; on a fault, `into` keeps those before it.
-fn read_bytes(memory: &mut impl Memory, at: Addr, len: u64, into: &mut Vec<u8>) -> Result<(), Fault> {
+pub(super) fn read_bytes(
+    memory: &mut impl Memory,
+    at: Addr,
+    len: u64,
+    into: &mut Vec<u8>,
+) -> Result<(), Fault> {
     // From a whole word on: 2.7 has its characters at odd places.
     let odd = at.0 & 7;
     let start = into.len();
@@ -193,7 +198,7 @@ fn read_words(memory: &mut impl Memory, at: Addr, len: u64, into: &mut Vec<u8>) 
 }
 
 /// 32 bits at an address that is a multiple of 4, by way of the aligned word around them.
-fn word32(memory: &mut impl Memory, at: Addr) -> Result<u32, Fault> {
+pub(super) fn word32(memory: &mut impl Memory, at: Addr) -> Result<u32, Fault> {
     let word = memory.word(Addr(at.0 & !7))?;
     Ok((word >> ((at.0 & 4) * 8)) as u32)
 }

@@ -77,6 +77,11 @@ impl Objects {
         Some(Objects { layout: *layout, head, cached_keys: cached_keys + head })
     }
 
+    /// `sizeof(PyObject)`
+    pub(super) fn head(&self) -> u64 {
+        self.head
+    }
+
     /// The dictionary of a module: `PyModuleObject.md_dict`.
     pub fn module_dict(&self, memory: &mut impl Memory, module: Addr) -> Result<Addr, Fault> {
         pointer(memory, module.offset(self.head))

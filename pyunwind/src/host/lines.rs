@@ -37,6 +37,23 @@ impl Line {
     }
 }
 
+/// A table has a mark about every so many bytes: some 200 entries, a microsecond.
+const MARK_BYTES: usize = 512;
+
+/// Where the walk over a table stood between two entries.
+#[derive(Clone, Copy, Debug)]
+struct Mark {
+    /// Bytes of the table before it.
+    at: usize,
+    end: i64,
+    line: i64,
+}
+
+/// Places in a table from which a walk can go on: a table that its owner made a megabyte long is walked once, and not once
+/// for each instruction that is asked about.
+#[derive(Clone, Default, Debug)]
+pub struct LineMarks(Vec<Mark>);
+
 impl LineTable {
     /// The line of the instruction at `index`, in code units of two bytes (2.7: in bytes). A frame that has not
     /// started has a negative index and stands on the first line (`PyCode_Addr2Line`, Objects/codeobject.c).
@@ -44,21 +61,50 @@ impl LineTable {
         if index < 0 {
             return known(i64::from(self.first_line));
         }
-        let unit_bytes = if self.kind == LINES_LNOTAB_2 { 1 } else { 2 };
-        let offset = i64::from(index) * unit_bytes;
+        let offset = self.offset(index);
         self.runs().find(|run| offset < run.end).map_or(self.after_the_end(), |run| run.line)
+    }
+
+    /// Bytes from the start of the bytecode.
+    fn offset(&self, index: i32) -> i64 {
+        i64::from(index) * if self.kind == LINES_LNOTAB_2 { 1 } else { 2 }
+    }
+
+    /// The same as [`LineTable::line`], for whoever asks about many instructions of one table: what a walk has passed is not
+    /// walked again. `marks` belong to this table, which may have grown since, and to no other.
+    pub fn line_by(&self, index: i32, marks: &mut LineMarks) -> Line {
+        if index < 0 {
+            return known(i64::from(self.first_line));
+        }
+        let offset = self.offset(index);
+        // Ends never go back, so all runs before a mark end where it stands or earlier.
+        let passed = marks.0.partition_point(|mark| mark.end <= offset);
+        let start = passed.checked_sub(1).and_then(|at| marks.0.get(at).copied());
+        let mut runs = self.runs_from(start.unwrap_or(Mark { at: 0, end: 0, line: self.first_line.into() }));
+        let mut marked = marks.0.last().map_or(0, |mark| mark.at);
+        while let Some(run) = runs.next() {
+            let at = self.bytes.len() - runs.rest.len();
+            // At the end of what is there, an entry may be cut: the table can grow.
+            if at >= marked + MARK_BYTES && !runs.rest.is_empty() && !runs.done {
+                marks.0.push(Mark { at, end: runs.end, line: runs.line });
+                marked = at;
+            }
+            if offset < run.end {
+                return run.line;
+            }
+        }
+        self.after_the_end()
     }
 
     /// All runs of instructions that share an entry, in order.
     fn runs(&self) -> Runs<'_> {
-        Runs {
-            kind: self.kind,
-            rest: &self.bytes,
-            end: 0,
-            line: i64::from(self.first_line),
-            done: false,
-            table: self,
-        }
+        self.runs_from(Mark { at: 0, end: 0, line: i64::from(self.first_line) })
+    }
+
+    fn runs_from(&self, mark: Mark) -> Runs<'_> {
+        let Mark { at, end, line } = mark;
+        let rest = self.bytes.get(at..).unwrap_or_default();
+        Runs { kind: self.kind, rest, end, line, done: false, table: self }
     }
 
     /// What holds past the last entry: `co_lines()` ends there, a table that was cut does not say.

@@ -4,7 +4,8 @@
 use alloc::string::String;
 use alloc::vec::Vec;
 
-use super::code_object::str_at;
+use super::bounded::Bounded;
+use super::code_object::{str_at, word32};
 use super::dict::{Entry, Objects, pointer};
 use crate::{Addr, Fault, Layout, Memory};
 
@@ -24,6 +25,8 @@ const MAX_OFFSET: u64 = 1 << 20;
 pub struct ThreadName {
     pub ident: u64,
     pub name: String,
+    /// Whether the program ends without waiting for it; where `threading` has that under the name of Python 3.
+    pub daemon: Option<bool>,
 }
 
 /// The names of all threads that `threading` knows. What changes meanwhile, or cannot be read, is left out.
@@ -32,7 +35,25 @@ pub fn thread_names(
     layout: &Layout,
     runtime: Addr,
 ) -> Result<Vec<ThreadName>, Fault> {
-    let memory = &mut Bounded { memory, reads: MAX_READS };
+    threads(memory, layout, runtime, false)
+}
+
+/// The same, and which of them the program does not wait for.
+pub fn thread_names_and_daemons(
+    memory: &mut impl Memory,
+    layout: &Layout,
+    runtime: Addr,
+) -> Result<Vec<ThreadName>, Fault> {
+    threads(memory, layout, runtime, true)
+}
+
+fn threads(
+    memory: &mut impl Memory,
+    layout: &Layout,
+    runtime: Addr,
+    with_daemons: bool,
+) -> Result<Vec<ThreadName>, Fault> {
+    let memory = &mut Bounded::new(memory, MAX_READS);
     let mut names = Vec::new();
     let Some(objects) = Objects::of(layout) else { return Ok(names) };
     let modules_offset = modules_offset(memory, layout, runtime)?;
@@ -42,49 +63,12 @@ pub fn thread_names(
             break;
         }
         // An interpreter that is just being made or taken down has none of it; the others may.
-        let _ = names_of(memory, layout, &objects, interpreter.offset(modules_offset), &mut names);
+        let modules_at = interpreter.offset(modules_offset);
+        let _ = names_of(memory, layout, &objects, (modules_at, with_daemons), &mut names);
         let Ok(next) = memory.word(interpreter.offset(layout.interpreter_next.into())) else { break };
         interpreter = Addr(next);
     }
     Ok(names)
-}
-
-/// Memory that ends after so many reads.
-struct Bounded<'a, M> {
-    memory: &'a mut M,
-    reads: u32,
-}
-
-impl<M> Bounded<'_, M> {
-    fn count(&mut self) -> Result<(), Fault> {
-        self.reads = self.reads.checked_sub(1).ok_or(Fault)?;
-        Ok(())
-    }
-}
-
-impl<M: Memory> Memory for Bounded<'_, M> {
-    fn word(&mut self, at: Addr) -> Result<u64, Fault> {
-        self.count()?;
-        self.memory.word(at)
-    }
-
-    fn load(&mut self, at: Addr, len: u32) -> Result<(), Fault> {
-        self.count()?;
-        self.memory.load(at, len)
-    }
-
-    fn field(&self, offset: u32) -> u64 {
-        self.memory.field(offset)
-    }
-
-    fn load_frame(&mut self, at: Addr, len: u32, contiguous: bool) -> Result<(), Fault> {
-        self.count()?;
-        self.memory.load_frame(at, len, contiguous)
-    }
-
-    fn frame_field(&self, offset: u32) -> u64 {
-        self.memory.frame_field(offset)
-    }
 }
 
 /// `PyInterpreterState.modules`, from 3.12 on `.imports.modules` (`Include/internal/pycore_interp.h`; 3.7 and older
@@ -104,12 +88,12 @@ fn modules_offset(memory: &mut impl Memory, layout: &Layout, runtime: Addr) -> R
     if offset.is_multiple_of(8) && offset < MAX_OFFSET { Ok(offset) } else { Err(Fault) }
 }
 
-/// `modules_at`: where an interpreter has the pointer to its `sys.modules`.
+/// `modules_at`: where an interpreter has the pointer to its `sys.modules`; and whether to ask for daemons.
 fn names_of(
     memory: &mut impl Memory,
     layout: &Layout,
     objects: &Objects,
-    modules_at: Addr,
+    (modules_at, with_daemons): (Addr, bool),
     names: &mut Vec<ThreadName>,
 ) -> Result<(), Fault> {
     let modules = pointer(memory, modules_at)?;
@@ -124,7 +108,7 @@ fn names_of(
         threads.push(entry);
         Ok(names.len() + threads.len() < MAX_THREADS)
     })?;
-    let mut hint = 0;
+    let (mut hint, mut daemon_hint) = (0, 0);
     let mut found = Vec::new();
     for entry in threads {
         // A number below 2**61 is its own hash (`Python/pyhash.c`).
@@ -136,7 +120,12 @@ fn names_of(
         let Ok(Some(name)) = name_of(memory, layout, objects, thread, &mut hint) else { continue };
         // The thread may have gone meanwhile, and its object with it.
         if memory.word(value_at) == Ok(thread.0) {
-            found.push(ThreadName { ident, name });
+            let daemon = if with_daemons {
+                is_daemon(memory, objects, thread, &mut daemon_hint).unwrap_or(None)
+            } else {
+                None
+            };
+            found.push(ThreadName { ident, name, daemon });
         }
     }
     // After a growth the old entries may have been anything.
@@ -157,4 +146,21 @@ fn name_of(
     let Some(name) = objects.find(memory, &attributes, "_name", hint)? else { return Ok(None) };
     let name = str_at(memory, layout, name, "thread name").ok().filter(|name| !name.is_empty());
     Ok(name.map(|name| name.chars().take(MAX_NAME_CHARS).collect()))
+}
+
+/// `_daemonic`, if it is a `bool`.
+fn is_daemon(
+    memory: &mut impl Memory,
+    objects: &Objects,
+    thread: Addr,
+    hint: &mut u64,
+) -> Result<Option<bool>, Fault> {
+    let Some(attributes) = objects.attributes(memory, thread)? else { return Ok(None) };
+    let Some(value) = objects.find(memory, &attributes, "_daemonic", hint)? else { return Ok(None) };
+    // The digits of an `int`, of which there is one.
+    let digit = word32(memory, value.offset(objects.head() + 8))?;
+    Ok(match digit {
+        0 | 1 => Some(digit == 1),
+        _ => None,
+    })
 }

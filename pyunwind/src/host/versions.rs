@@ -11,6 +11,10 @@ use crate::layout::{
     TEXT_BYTES, TEXT_UNICODE,
 };
 
+/// On aarch64 a mutex of glibc is 8 bytes longer than on x86-64 (`sysdeps/nptl/bits/pthreadtypes-arch.h`), and so is a GIL,
+/// which has two, in all of these that have theirs in `_PyRuntime` before what is meant. (musl's are the same on both.)
+const LONGER_BYTES: i32 = if cfg!(target_arch = "aarch64") { 16 } else { 0 };
+
 /// CPython 2.7: names are strings of bytes, and thread states are linked in one direction (`Include/pystate.h`,
 /// `Include/stringobject.h`, `Include/code.h`, `Include/frameobject.h`). The runtime is as that of 3.6.
 pub const V2_7: Layout = Layout {
@@ -52,7 +56,7 @@ const V3_6: Layout = Layout {
 /// CPython 3.7: code objects without `co_posonlyargcount`.
 const V3_7: Layout = Layout {
     runtime_interpreters_head: 24,
-    runtime_current: 1480,
+    runtime_current: 1480 + LONGER_BYTES,
     code_start: 32,
     code_firstlineno: 36,
     code_filename: 96,
@@ -68,10 +72,11 @@ const V3_8: Layout = Layout {
     interpreter_next: 0,
     interpreter_threads_head: 8,
     interpreter_id: 16,
-    runtime_current: 1368,
+    runtime_current: 1368 + LONGER_BYTES,
     interpreter_gil: ABSENT_32,
     interpreter_gc_collecting: ABSENT_32,
     interpreter_gc_frame: ABSENT_32,
+    thread_cframe: ABSENT_32,
     thread_span: 184,
     thread_next: 8,
     thread_interp: 16,
@@ -98,7 +103,6 @@ const V3_8: Layout = Layout {
     code_qualname: ABSENT,
     code_linetable: 120,
     code_version: ABSENT,
-    code_firsttraceable: ABSENT,
     code_instructions: ABSENT,
     code_tlbc: ABSENT,
     bytes_size: 16,
@@ -117,15 +121,15 @@ const V3_8: Layout = Layout {
     frame_code_tag: 0,
     gil: GIL_CURRENT,
     text: TEXT_UNICODE,
-    reserved: [0; 2],
 };
 
-const V3_9: Layout = Layout { interpreter_id: 24, runtime_current: 568, minor: 9, ..V3_8 };
+const V3_9: Layout = Layout { interpreter_id: 24, runtime_current: 568 + LONGER_BYTES, minor: 9, ..V3_8 };
 
 /// CPython 3.10: `f_lasti` counts code units and moved to 96; PEP 626 line tables.
 const V3_10: Layout = Layout {
     interpreter_id: 24,
-    runtime_current: 568,
+    runtime_current: 568 + LONGER_BYTES,
+    thread_cframe: 48,
     frame_span: 80,
     frame_instr: 96,
     instr_unit: INSTR_UNITS,
@@ -138,9 +142,10 @@ const V3_10: Layout = Layout {
 const V3_11: Layout = Layout {
     runtime_interpreters_head: 40,
     interpreter_id: 48,
-    runtime_current: 576,
+    runtime_current: 576 + LONGER_BYTES,
     interpreter_next: 0,
     interpreter_threads_head: 16,
+    thread_cframe: 56,
     thread_span: 320,
     thread_next: 8,
     thread_interp: 16,
@@ -158,14 +163,13 @@ const V3_11: Layout = Layout {
     frame_owner: 69,
     frame_is_entry: 68,
     code_start: 72,
-    code_span: 104,
+    code_span: 72,
     code_firstlineno: 72,
     code_filename: 112,
     code_name: 120,
     code_qualname: 128,
     code_linetable: 136,
     code_version: ABSENT,
-    code_firsttraceable: 168,
     code_instructions: 184,
     frame_kind: FRAME_DATASTACK,
     instr_unit: INSTR_POINTER,
@@ -194,10 +198,9 @@ const V3_12: Layout = Layout {
     frame_owner: 70,
     frame_is_entry: ABSENT,
     code_start: 64,
-    code_span: 120,
+    code_span: 80,
     code_firstlineno: 68,
     code_version: 92,
-    code_firsttraceable: 176,
     code_instructions: 192,
     str_ascii_data: 40,
     str_compact_data: 56,

@@ -178,15 +178,25 @@ pub(crate) struct Replay<'a> {
     frame: &'a [u8],
     pub(crate) outside: Vec<(Addr, u32)>,
     pub(crate) reads: usize,
+    fail_at: Option<usize>,
 }
 
 impl<'a> Replay<'a> {
     pub(crate) fn of(ranges: &'a Ranges) -> Replay<'a> {
-        Replay { ranges, block: &[], frame: &[], outside: Vec::new(), reads: 0 }
+        Replay { ranges, block: &[], frame: &[], outside: Vec::new(), reads: 0, fail_at: None }
+    }
+
+    /// The read of this number fails, though all of it is there.
+    pub(crate) fn failing(ranges: &'a Ranges, number: usize) -> Replay<'a> {
+        Replay { fail_at: Some(number), ..Replay::of(ranges) }
     }
 
     fn read(&mut self, at: Addr, len: u32) -> Result<&'a [u8], Fault> {
+        let fails = self.fail_at == Some(self.reads);
         self.reads += 1;
+        if fails {
+            return Err(Fault);
+        }
         let found = self.ranges.get(at.0, len.into());
         if found.is_none() {
             self.outside.push((at, len));

@@ -10,7 +10,7 @@ mod picture;
 
 use pyunwind::code::CodeCheck;
 use pyunwind::host::versions;
-use pyunwind::layout::{ABSENT, FRAME_HEAP, INSTR_BYTES, INSTR_POINTER, Layout, NO_SHIM};
+use pyunwind::layout::{ABSENT, ABSENT_32, FRAME_HEAP, INSTR_BYTES, INSTR_POINTER, Layout, NO_SHIM};
 use pyunwind::step::{Progress, Walk};
 use pyunwind::thread::{ThreadState, ThreadWalk, WalkStep};
 use pyunwind::{Addr, Fault, FrameSink, Outcome};
@@ -45,13 +45,13 @@ pub(crate) fn layouts() -> Vec<Layout> {
         runtime_interpreters_head: 632,
         interpreter_next: 7264,
         interpreter_threads_head: 7344,
+        thread_cframe: ABSENT_32,
         thread_frame: 72,
         thread_thread_id: 152,
         thread_status: 32,
         cframe_current: ABSENT,
         cframe_previous: ABSENT,
         code_span: 128,
-        code_firsttraceable: 184,
         code_instructions: 200,
         minor: 13,
         ..known(12)

@@ -1,10 +1,11 @@
 //! The checks, one column each, and what an interpreter may lack.
 
+use pyprof_tests::is_emulated;
 use serde_json::Value;
 
 use crate::rows::{Kind, Row};
 use crate::run::Measured;
-use crate::{labels, lines, stacks};
+use crate::{elsewhere, labels, lines, stacks};
 
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub enum Cell {
@@ -39,7 +40,7 @@ pub struct Subject<'a> {
 type Check = fn(&Subject<'_>, &str) -> Cell;
 
 /// In the order of the table.
-pub const CHECKS: [(&str, Check); 18] = [
+pub const CHECKS: [(&str, Check); 19] = [
     ("found", found),
     ("flat", stacks::check),
     ("deep", stacks::check),
@@ -54,6 +55,7 @@ pub const CHECKS: [(&str, Check); 18] = [
     ("subinterpreters", stacks::check),
     ("two_held", stacks::check),
     ("two_released", stacks::check),
+    ("made_elsewhere", elsewhere::check),
     ("lines", lines::check),
     ("gil", labels::gil),
     ("gc", labels::collector),
@@ -79,12 +81,19 @@ fn found(subject: &Subject<'_>, _: &str) -> Cell {
     Cell::of(subject.measured.processes.iter().try_for_each(check))
 }
 
+/// Whether `some` are so many percent of `all`. An emulated processor takes so few samples that chance alone may make it
+/// fewer: three standard errors.
+pub fn is_share(some: u64, all: u64, percent: u64) -> bool {
+    let chance = if is_emulated() { 3 * (all * percent * (100 - percent) / 10_000 + 1).isqrt() } else { 0 };
+    (some + chance) * 100 >= all * percent
+}
+
 /// Whether this kind of interpreter may say that it has no such thing.
 pub fn may_lack(subject: &Subject<'_>, phase: &str) -> bool {
     match phase {
         "coroutines" => subject.minor < 6,
         // The module is for CPython's own tests before 3.14, and not everywhere.
-        "subinterpreters" | "two_held" | "two_released" => {
+        "subinterpreters" | "two_held" | "two_released" | "made_elsewhere" => {
             subject.minor < 8 || matches!(subject.row.kind, Kind::Embedded | Kind::Bare)
         }
         _ => false,

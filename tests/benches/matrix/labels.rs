@@ -2,7 +2,7 @@
 
 use pyprof_tests::Sample;
 
-use crate::checks::{Cell, Subject};
+use crate::checks::{Cell, Subject, is_share};
 use crate::rows::Kind;
 use crate::stacks::{COLLECTOR, samples, whole};
 
@@ -39,7 +39,7 @@ pub fn gil(subject: &Subject<'_>, _: &str) -> Cell {
         } else {
             share(samples(subject, phase), |sample| is(sample, Some(label)))
         };
-        if all == 0 || some * 100 < all * if has_none { 100 } else { percent } {
+        if all == 0 || !is_share(some, all, if has_none { 100 } else { percent }) {
             let label = if has_none { "without a label" } else { label };
             return Err(format!("{some} of {all} samples of {phase} are {label}"));
         }
@@ -56,7 +56,7 @@ pub fn collector(subject: &Subject<'_>, phase: &str) -> Cell {
     let collecting = |sample: &Sample| sample.frames.first().is_some_and(|leaf| leaf.name == COLLECTOR);
     let (some, all) = share(samples(subject, phase), collecting);
     let is_told = subject.minor >= COLLECTOR_MINOR && subject.row.kind != Kind::FreeThreaded;
-    let is_right = if is_told { some * 100 >= all * COLLECTOR_PERCENT } else { some == 0 };
+    let is_right = if is_told { is_share(some, all, COLLECTOR_PERCENT) } else { some == 0 };
     match stacks {
         Cell::Ok if !is_right => Cell::Failed(format!("{some} of {all} samples are of the collector")),
         Cell::Ok if !is_told => Cell::Lacks,

@@ -2,7 +2,7 @@
 
 use std::collections::HashSet;
 
-use crate::checks::{Cell, Subject};
+use crate::checks::{Cell, Subject, is_share};
 use crate::stacks::{lag, samples, whole, without_collector};
 use crate::truth::Lag;
 
@@ -26,7 +26,7 @@ fn leaves(subject: &Subject<'_>, phase: &str) -> Result<(), String> {
             seen.insert((frames[0].name.clone(), frames[0].line));
         }
     }
-    if at_calls * 100 < all * AT_CALLS_PERCENT {
+    if !is_share(at_calls, all, AT_CALLS_PERCENT) {
         return Err(format!("{at_calls} of {all} samples stand at the lines of calls"));
     }
     match truth.all_calls(phase).difference(&seen).next() {

@@ -4,6 +4,7 @@
 //! `PYPROF_MATRIX` names the list of interpreters (else those of the other tests), `PYPROF_MATRIX_TABLE` a file for the table.
 
 mod checks;
+mod elsewhere;
 mod labels;
 mod lines;
 mod rows;
@@ -16,6 +17,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::time::Instant;
 
 use checks::{CHECKS, Cell, Subject};
+use pyprof_tests::table::{publish, why};
 use rows::{Kind, Row, rows};
 use table::Line;
 
@@ -26,11 +28,7 @@ fn every_interpreter_passes_every_check() {
     let rows = rows();
     assert!(!rows.is_empty(), "no interpreters");
     let lines: Vec<Line> = rows.iter().map(judge).collect();
-    let table = table::text(&lines);
-    match std::env::var_os(TABLE) {
-        Some(path) => std::fs::write(path, &table).expect("the table"),
-        None => println!("{table}"),
-    }
+    publish(TABLE, &table::text(&lines));
     let failed = lines.iter().filter(|line| line.has_failed()).count();
     assert_eq!(failed, 0, "rows that failed");
 }
@@ -47,11 +45,7 @@ fn judge(row: &Row) -> Line {
 fn look(row: &Row) -> Line {
     // A row that the harness gives up on is a failed row, and no reason not to look at the others.
     let outcome = catch_unwind(AssertUnwindSafe(|| check(row)));
-    let outcome = outcome.unwrap_or_else(|panic| {
-        let text = panic.downcast_ref::<String>().map(String::as_str);
-        let why = text.or(panic.downcast_ref::<&str>().copied()).unwrap_or("panic");
-        (String::new(), vec![Cell::Failed(why.to_owned())])
-    });
+    let outcome = outcome.unwrap_or_else(|panic| (String::new(), vec![Cell::Failed(why(panic))]));
     let (version, mut cells) = outcome;
     let rest = if cells.first() == Some(&Cell::Named) { Cell::Lacks } else { Cell::Unknown };
     cells.resize(CHECKS.len(), rest);

@@ -1,6 +1,4 @@
-//! The table: as Markdown, so that it can be kept, and with columns that a terminal shows as such.
-
-use std::fmt::Write as _;
+//! The table: an interpreter a row, and below it why a check failed.
 
 use crate::checks::{CHECKS, Cell};
 
@@ -39,28 +37,5 @@ pub fn text(lines: &[Line]) -> String {
         let words = [name.as_str(), version.as_str()].into_iter().chain(cells);
         grid.push(words.map(str::to_owned).collect());
     }
-    let widths: Vec<usize> = (0..grid[0].len())
-        .map(|column| grid.iter().map(|row| row[column].chars().count()).max().unwrap_or(0))
-        .collect();
-    let mut text = String::new();
-    for (at, row) in grid.iter().enumerate() {
-        for (word, width) in row.iter().zip(&widths) {
-            let _ = write!(text, "| {word:<width$} ");
-        }
-        text.push_str("|\n");
-        if at == 0 {
-            for width in &widths {
-                let _ = write!(text, "|{}", "-".repeat(width + 2));
-            }
-            text.push_str("|\n");
-        }
-    }
-    let failures: Vec<String> = lines.iter().flat_map(Line::failures).collect();
-    if !failures.is_empty() {
-        text.push('\n');
-    }
-    for why in failures {
-        let _ = writeln!(text, "- {}", why.replace(['\n', '|'], " "));
-    }
-    text
+    pyprof_tests::table::with_failures(&grid, lines.iter().flat_map(Line::failures))
 }

@@ -36,3 +36,10 @@ def compress_sub():
 def phase_two_released__sub():
     compress_sub()
     compress_sub()
+
+
+# Long enough that to compile the call is next to nothing.
+def phase_made_elsewhere__sub():
+    for _ in range(40):
+        spin_sub(3000)
+    compress_sub()

@@ -19,6 +19,7 @@ mode = "run"
 _made = []
 _main = []
 _workers = []
+_runners = []
 
 # The same text with a recorder and without, so that lines are the same.
 CALL = "if current is not None:\n    current.start(sys._getframe())\n%s()\nsys.setprofile(None)\n"
@@ -43,24 +44,39 @@ def run(which, text):
         raise RuntimeError(error)
 
 
-class Worker(object):
-    """A thread with a subinterpreter that it made itself: up to 3.11 its thread state is that of the thread that did."""
+class Ordered(object):
+    """A thread that does its work each time it is told to."""
+
+    def __init__(self, loop):
+        self.order = _thread.allocate_lock()
+        self.done = _thread.allocate_lock()
+        self.order.acquire()
+        self.done.acquire()
+        _thread.start_new_thread(loop, (self,))
+
+    def work(self):
+        self.order.release()
+
+
+class Runner(Ordered):
+    """Runs a subinterpreter that another thread made: up to 3.12 its thread state has the id of the one that did."""
+
+    def __init__(self, which):
+        self.which = which
+        Ordered.__init__(self, phase_made_elsewhere__runner)
+
+
+class Worker(Ordered):
+    """Runs a subinterpreter that it made itself: up to 3.11 its thread state is that of the thread that did."""
 
     def __init__(self, own_gil):
         self.own_gil = own_gil
         self.which = None
         self.error = None
-        self.order = _thread.allocate_lock()
-        self.done = _thread.allocate_lock()
-        self.order.acquire()
-        self.done.acquire()
-        _thread.start_new_thread(phase_subinterpreters__worker, (self,))
+        Ordered.__init__(self, phase_subinterpreters__worker)
         self.done.acquire()
         if self.error is not None:
             raise RuntimeError(self.error)
-
-    def work(self):
-        self.order.release()
 
 
 def make(own_gil):
@@ -89,12 +105,24 @@ def phase_subinterpreters__worker(worker):
         worker.done.release()
 
 
+def phase_made_elsewhere__runner(runner):
+    while True:
+        runner.order.acquire()
+        if recorder.current is not None:
+            recorder.current.start(sys._getframe())
+        _api.run_string(runner.which, CALL % "phase_made_elsewhere__sub")
+        if recorder.current is not None:
+            sys.setprofile(None)
+        runner.done.release()
+
+
 def prepare():
     if _api is None:
         return _why
     if not _made:
         _main[:] = [make(True), make(False)]
         _workers[:] = [Worker(True), Worker(False)]
+        _runners[:] = [Runner(which) for which in _main]
 
 
 def dump(phase):
@@ -135,8 +163,24 @@ def phase_two_released():
         native.compress()
 
 
+# What this thread made, in threads that did not, while this one has frames of its own, with the GIL and without.
+def phase_made_elsewhere():
+    for runner in _runners:
+        runner.work()
+        if recorder.current is not None:
+            # One table, one writer.
+            runner.done.acquire()
+            runner.done.release()
+    for _ in range(40):
+        spin(3000)
+    native.compress()
+    for runner in _runners:
+        runner.done.acquire()
+
+
 PHASES = [
     ("subinterpreters", prepare, phase_subinterpreters),
     ("two_held", prepare, phase_two_held),
     ("two_released", prepare, phase_two_released),
+    ("made_elsewhere", prepare, phase_made_elsewhere),
 ]

@@ -3,12 +3,15 @@
 use std::ffi::OsString;
 use std::os::unix::ffi::OsStringExt;
 use std::os::unix::fs::PermissionsExt;
-use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 
+use pyprof_tests::privileges::{BPF, PERFMON, SYS_ADMIN, SYS_PTRACE, as_nobody, keep, refuse, shared_binary};
 use pyprof_tests::{Scratch, Target, capture};
 
 use super::{Ran, any_python, list, pyprof, run, spinner};
+
+/// Where each refusal by the host points to.
+const DOCTOR: &str = "pyprof-bpf doctor";
 
 /// The run ended with `code`, said each of `words`, did not panic and left nothing in its directory.
 fn assert_refused(what: &str, ran: &Ran, directory: &Scratch, code: i32, words: &[&str]) {
@@ -57,11 +60,30 @@ fn usage_is_2_whatever_is_typed() {
         &["--max-memory", "18446744073709551616"],
         &["-q", "-v"],
         &["-o", ""],
-        &["-o", "-"],
+        &["-f", "svg"],
+        &["-f", ""],
+        &["-f", "pprof,collapsed", "-o", "-"],
+        &["-f", "pprof,flamegraph", "-o", "x.html"],
+        &["-f", "pprof", "-o", "x.html"],
+        &["-f", "flamegraph", "--timeline"],
+        &["-o", "x.html", "--merge-by", "name"],
+        &["-o", "x.svg"],
+        &["-o", "x.json"],
         &["-o", "/dev/null"],
         &["-o", "/proc/self/exe"],
         &["-o", "a", "-o", "b"],
-        &["--", "-d", "1"],
+        &["--every", "0.5"],
+        &["--every", "x"],
+        &["--max-size", "5", "-o", "x.html"],
+        &["--every", "1", "--max-size", "0"],
+        &["--name", "("],
+        &["--uid", "no such user"],
+        &["--uid", "-1"],
+        &["--python", "snake"],
+        &["--cgroup", ""],
+        &["--cgroup", "/sys/fs/cgroup/nowhere"],
+        &["--container", ""],
+        &["--tree", "0"],
         &["\u{1b}[31m\n"],
         &["%s%n%x", "{}"],
     ];
@@ -73,7 +95,7 @@ fn usage_is_2_whatever_is_typed() {
     let not_text = OsString::from_vec(b"\xff\xfe".to_vec());
     let long = OsString::from("x".repeat(100_000));
     for argument in [&not_text, &long] {
-        for flag in ["-d", "-F", "-p", "--max-cpu", "--max-memory", "--", "record"] {
+        for flag in ["-d", "-F", "-p", "--max-cpu", "--max-memory", "--python", "record"] {
             let directory = Scratch::new("usage");
             let ran = pyprof(&directory).arg(flag).arg(argument).output().expect("pyprof-bpf runs");
             let stderr = String::from_utf8_lossy(&ran.stderr).into_owned();
@@ -94,42 +116,15 @@ fn help_and_version_are_0_on_standard_output() {
     }
 }
 
-/// Bits of capabilities (`include/uapi/linux/capability.h`).
-const SYS_PTRACE: u32 = 19;
-const SYS_ADMIN: u32 = 21;
-const PERFMON: u32 = 38;
-const BPF: u32 = 39;
-const LAST: u32 = 40;
-
-/// Root's capabilities after exec are those of the bounding set.
-fn keep(command: &mut Command, kept: impl Fn(u32) -> bool + Send + Sync + 'static) {
-    // SAFETY: prctl is async-signal-safe and touches nothing of the parent.
-    unsafe {
-        command.pre_exec(move || {
-            for capability in (0..=LAST).filter(|capability| !kept(*capability)) {
-                if libc::prctl(libc::PR_CAPBSET_DROP, capability as libc::c_ulong) != 0 {
-                    return Err(std::io::Error::last_os_error());
-                }
-            }
-            Ok(())
-        });
-    }
-}
-
 #[test]
 fn a_missing_privilege_is_3_and_named() {
-    // Where somebody else may run it.
-    let shared = Scratch::new("binary");
-    let binary = shared.path().join("pyprof-bpf");
-    std::fs::copy(capture::binary(), &binary).expect("a copy");
-    for path in [shared.path(), &binary] {
-        std::fs::set_permissions(path, PermissionsExt::from_mode(0o755)).expect("our own file");
-    }
+    let (_shared, binary) = shared_binary();
     let directory = Scratch::new("nobody");
     std::fs::set_permissions(directory.path(), PermissionsExt::from_mode(0o777)).expect("our own file");
     let mut nobody = Command::new(&binary);
-    nobody.args(["-d", "1"]).current_dir(directory.path()).uid(65534).gid(65534);
-    let words = ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", "sudo"];
+    nobody.args(["-d", "1"]).current_dir(directory.path());
+    as_nobody(&mut nobody);
+    let words = ["CAP_BPF", "CAP_PERFMON", "CAP_SYS_PTRACE", "sudo", DOCTOR];
     assert_refused("nobody", &run(&mut nobody), &directory, 3, &words);
 
     let rows: [(&[u32], &[&str], &[&str]); 4] = [
@@ -147,6 +142,80 @@ fn a_missing_privilege_is_3_and_named() {
         assert_refused(&format!("without {dropped:?}"), &ran, &directory, 3, named);
         assert!(silent.iter().all(|name| !ran.stderr.contains(name)), "without {dropped:?}: {}", ran.stderr);
     }
+}
+
+#[test]
+fn a_refusal_in_spite_of_capabilities_is_3_and_says_whose_it_may_be() {
+    // Capabilities of a user namespace are none of the host's.
+    let directory = Scratch::new("users");
+    let mut users = Command::new("unshare");
+    users.args(["-U", "-r"]).arg(capture::binary()).args(["-d", "1"]).current_dir(directory.path());
+    assert_refused("a user namespace", &run(&mut users), &directory, 3, &["user namespace", DOCTOR]);
+    for (what, call) in [("bpf", libc::SYS_bpf), ("perf_event_open", libc::SYS_perf_event_open)] {
+        let directory = Scratch::new("filtered");
+        let mut filtered = pyprof(&directory);
+        filtered.args(["-d", "1"]);
+        refuse(&mut filtered, call, libc::EPERM);
+        let what = format!("a filter of {what}");
+        assert_refused(
+            &what,
+            &run(&mut filtered),
+            &directory,
+            3,
+            &["seccomp filter", "perf_event_open(2)", DOCTOR],
+        );
+    }
+}
+
+/// `--help` lists the codes: each has its cause here, and none is missing.
+#[test]
+fn every_code_of_the_table_has_a_real_cause() {
+    let help = run(pyprof(&Scratch::new("help")).arg("--help"));
+    let listed = help.stdout.lines().skip_while(|line| *line != "Exit codes:").skip(1);
+    let listed: Vec<i32> =
+        listed.map_while(|line| line.split_whitespace().next()?.parse::<i32>().ok()).collect();
+    let busy = spinner("spin.py");
+    let idle =
+        Target::start(&any_python(), "idle.py", "import time\nprint(0, flush=True)\ntime.sleep(600)\n", &[]);
+    let mut sleep = Command::new("/bin/sleep").arg("60").stdout(Stdio::null()).spawn().expect("it runs");
+    let of = |arguments: &[&str], pid: u32| {
+        let directory = Scratch::new("row");
+        let mut command = pyprof(&directory);
+        command.args(arguments).args(["-d", "1", "-p", &pid.to_string()]);
+        run(&mut command).code
+    };
+    let unprivileged = {
+        let directory = Scratch::new("row");
+        let mut command = pyprof(&directory);
+        keep(&mut command, |capability| capability != SYS_PTRACE);
+        run(command.args(["-d", "1"])).code
+    };
+    let unshared = |namespace: &[&str], arguments: &[&str]| {
+        let mut command = Command::new("unshare");
+        run(command.args(namespace).arg(capture::binary()).args(arguments)).code
+    };
+    let launched = |options: &[&str], program: &str| {
+        let directory = Scratch::new("row");
+        run(pyprof(&directory).arg("record").args(options).args(["--", program])).code
+    };
+    let shown = [
+        of(&[], busy.pid()),
+        of(&["-o", "/nowhere/at/all"], busy.pid()),
+        of(&["--nonsense"], busy.pid()),
+        unprivileged,
+        of(&[], 4_194_304),
+        of(&[], sleep.id()),
+        of(&[], idle.pid()),
+        unshared(&["-p", "--fork"], &["-d", "1"]),
+        unshared(&["-p", "--fork"], &["doctor"]),
+        run(Command::new(capture::binary()).args(["report", "/nowhere"])).code,
+        launched(&["-o", "/nowhere/at/all"], "true"),
+        launched(&[], "/etc/passwd"),
+        launched(&[], "/nowhere"),
+    ];
+    sleep.kill().and_then(|()| sleep.wait()).expect("our own child");
+    let shown: Vec<i32> = shown.into_iter().flatten().collect();
+    assert_eq!(shown, listed, "{}", help.stdout);
 }
 
 #[test]
@@ -240,6 +309,14 @@ fn nothing_sampled_is_6() {
     let directory = Scratch::new("idle");
     let ran = run(pyprof(&directory).args(arguments));
     assert_refused("an idle process", &ran, &directory, 6, &["none used the CPU"]);
+    // Asked for by number and left out by another rule, it is a Python all the same.
+    let ran = run(pyprof(&directory).args(arguments).args(["--name", "nobody-is-called-so"]));
+    assert_refused("a process that is left out", &ran, &directory, 6, &["has name idle"]);
+    assert!(
+        !ran.stderr.contains("no Python runtime") && !ran.stderr.contains("not a supported"),
+        "{}",
+        ran.stderr
+    );
     // A directory that was there before stays.
     let existing = directory.path().join("mine");
     std::fs::create_dir(&existing).expect("a directory");

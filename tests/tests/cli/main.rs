@@ -2,6 +2,7 @@
 
 mod exits;
 mod files;
+mod outputs;
 mod privacy;
 mod terminal;
 

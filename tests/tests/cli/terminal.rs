@@ -1,16 +1,19 @@
 //! What reaches a terminal: text only, and nothing that a target chose to be obeyed.
 
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read;
 use std::os::fd::{AsRawFd, FromRawFd};
+use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
 
 use pyprof_tests::{Scratch, Target};
 use serde_json::Value;
 
-use super::{any_python, fits, list, pyprof, run, spinner};
+use super::{SPIN, any_python, fits, list, pyprof, run, spinner};
 
 /// A pair of terminal ends: ours, and the one a program sees.
 fn terminal() -> (File, File) {
@@ -114,8 +117,12 @@ fn nothing_of_a_target_is_obeyed() {
     drop((command, theirs));
     let said = read_all(ours);
     assert_eq!(child.wait().expect("our own child").code(), Some(0), "{}", String::from_utf8_lossy(&said));
-    assert_harmless("a capture", &said);
     let text = String::from_utf8_lossy(&said);
+    let head = text.split("\u{1b}[1m").map(str::trim_start).any(|bold| bold.starts_with("PID  NAME"));
+    assert!(head, "no bold head: {text}");
+    // Ours; what the target has in its names is red.
+    let unpainted = text.replace("\u{1b}[1m", "").replace("\u{1b}[0m", "");
+    assert_harmless("a capture", unpainted.as_bytes());
     assert!(text.contains("e\\x1b[31m\\x0avil\\u{202e}\\u{9b}2J\\x07"), "{text}");
     assert!(text.contains("\r\u{1b}[2K00:00:0"), "no live line: {text}");
 
@@ -127,12 +134,90 @@ fn nothing_of_a_target_is_obeyed() {
     let json = fs::read(out.join("capture.json")).expect("it is there");
     let parsed: Value = serde_json::from_slice(&json).expect("JSON");
     assert_eq!(parsed["processes"].as_array().map(Vec::len), Some(2));
-    assert!(!json.iter().any(|byte| *byte < b' ' && *byte != b'\n'), "a control character in capture.json");
+    assert_harmless("capture.json", &json);
+    assert!(parsed["processes"].to_string().contains('\u{202e}'), "{parsed}");
+    let dumped = pyprof(&directory).args(["dump", "--json", "-p", &pids[0]]).output().expect("it runs");
+    assert_harmless("dump --json", &dumped.stdout);
+    let parsed: Value = serde_json::from_slice(&dumped.stdout).expect("JSON");
+    assert_eq!(parsed["processes"][0]["threads"][0]["stacks"][0]["frames"][0]["function"], EVIL, "{parsed}");
 
     let refused = run(pyprof(&directory).args(["-d", "1", "-p", &sleeper.id().to_string()]));
     assert_eq!(refused.code, Some(5), "{}", refused.stderr);
     assert_harmless("a refusal", refused.stderr.as_bytes());
     sleeper.kill().and_then(|()| sleeper.wait()).expect("our own child");
+}
+
+/// No text, and a way out of the directory in which a file would be called so.
+const OUTSIDE: &[u8] = b"\xff/../x";
+
+/// By the name of the program, of its script or of both: what each process calls itself.
+#[test]
+fn names_that_are_no_text_lead_nowhere() {
+    let scratch = Scratch::new("outside");
+    let python = any_python();
+    let (odd, there) = (OsStr::from_bytes(OUTSIDE), scratch.path().join(OsStr::from_bytes(b"\xff")));
+    let binary = scratch.path().join(OsStr::from_bytes(b"\xff..\xfe"));
+    fs::copy(fs::canonicalize(&python.path).expect("it is there"), &binary).expect("a copy");
+    fs::set_permissions(&binary, PermissionsExt::from_mode(0o755)).expect("our own file");
+    // The kernel takes any bytes for a thread's name.
+    let source =
+        format!("import ctypes\nassert ctypes.CDLL(None).prctl(15, b'\\xff/../x', 0, 0, 0) == 0\n{SPIN}");
+    fs::create_dir(&there).expect("a directory");
+    let odd_script = scratch.path().join(OsStr::from_bytes(b"\xff..\xfe.py"));
+    for script in [&scratch.path().join("x"), &odd_script] {
+        fs::write(script, &source).expect("the script");
+    }
+    // (what is there to be called by, the program, the name it gets, its arguments)
+    let (plain, binary) = (python.path.as_os_str(), binary.as_os_str());
+    let rows: [(&str, &OsStr, &OsStr, Vec<&OsStr>); 4] = [
+        ("a path to its script", plain, plain, vec![odd]),
+        ("a script", plain, plain, vec![odd_script.as_os_str()]),
+        ("a name of the program", plain, odd, vec![odd]),
+        ("the program", binary, odd, vec!["-c".as_ref(), source.as_ref()]),
+    ];
+    let start = |(_, program, name, arguments): &(&str, &OsStr, &OsStr, Vec<&OsStr>)| {
+        let mut command = Command::new(program);
+        command.arg0(name).args(arguments).env("PYTHONHOME", "/usr").current_dir(scratch.path());
+        let mut target = Target::command(command);
+        target.line();
+        target
+    };
+    let targets: Vec<Target> = rows.iter().map(start).collect();
+    for target in &targets {
+        let name = fs::read(format!("/proc/{}/comm", target.pid())).expect("it lives");
+        assert_eq!(name.strip_suffix(b"\n"), Some(OUTSIDE));
+    }
+
+    let directory = Scratch::new("names");
+    let mut command = pyprof(&directory);
+    command.args(["-d", "1", "-F", "499", "-v", "--max-cpu", "400", "-o", "out"]);
+    for target in &targets {
+        command.args(["-p", &target.pid().to_string()]);
+    }
+    let ran = run(&mut command);
+    assert_eq!(ran.code, Some(0), "{}", ran.stderr);
+    assert_harmless("a capture", ran.stderr.as_bytes());
+    // Nothing beside it, nothing below it, nothing but what is named.
+    assert_eq!(list(directory.path()), ["out"]);
+    let out = directory.path().join("out");
+    let json = fs::read(out.join("capture.json")).expect("it is there");
+    assert_harmless("capture.json", &json);
+    let parsed: Value = serde_json::from_slice(&json).expect("JSON");
+    let processes = parsed["processes"].as_array().expect("processes");
+    let mut files = vec!["capture.json".to_owned()];
+    for ((row, ..), target) in rows.iter().zip(&targets) {
+        let process = processes.iter().find(|one| one["pid"] == target.pid());
+        let process = process.unwrap_or_else(|| panic!("{row}: {parsed}"));
+        let file = process["file"].as_str().unwrap_or_else(|| panic!("{row}: {process}"));
+        println!("{row}: {} in {file}", process["name"]);
+        let is_plain = file.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte));
+        assert!(is_plain && !file.starts_with(['.', '-']), "{row}: {file:?}");
+        let profile = pyprof_tests::Profile::read(&out.join(file));
+        assert!(profile.cumulative("spin").0 > 0, "{row}: {file}");
+        files.push(file.to_owned());
+    }
+    files.sort();
+    assert_eq!(list(&out), files);
 }
 
 #[test]
@@ -163,4 +248,30 @@ fn binary_output_never_goes_to_a_terminal() {
     assert_harmless("a refusal", &said);
     let text = String::from_utf8_lossy(&said);
     assert_eq!(text.matches("never").count(), 3, "{text}");
+}
+
+#[test]
+fn text_formats_may_go_to_a_terminal_and_bring_nothing_to_be_obeyed() {
+    let scratch = Scratch::new("evil");
+    let target = evil_target(&scratch);
+    let pid = target.pid().to_string();
+    for format in ["collapsed", "flamegraph", "speedscope", "firefox"] {
+        let directory = Scratch::new("text");
+        let (ours, theirs) = terminal();
+        let mut command = pyprof(&directory);
+        command.args(["-q", "-d", "0.4", "-f", format, "-o", "-", "-p", &pid]);
+        let handle = || Stdio::from(theirs.try_clone().expect("a descriptor"));
+        let mut child =
+            command.stdin(handle()).stdout(handle()).stderr(handle()).spawn().expect("pyprof-bpf runs");
+        drop((command, theirs));
+        let said = read_all(ours);
+        assert_eq!(
+            child.wait().expect("our own child").code(),
+            Some(0),
+            "{}",
+            String::from_utf8_lossy(&said)
+        );
+        assert_harmless(format, &said);
+        assert!(String::from_utf8_lossy(&said).contains("x1b[31m"), "{format} has no such name");
+    }
 }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use super::plant::Place;
+
 /// The test that must notice.
 pub(super) enum Proof {
     /// Without root.
@@ -37,6 +39,13 @@ pub(super) struct Bug {
     pub(super) proof: Proof,
 }
 
+impl Bug {
+    pub(super) fn place(&self) -> Place {
+        let Bug { name, file, from, to, .. } = *self;
+        Place { name, file, from, to }
+    }
+}
+
 const fn host(test: &'static str) -> Proof {
     Proof::Host { package: "pyunwind", test, filter: "" }
 }
@@ -49,7 +58,7 @@ const fn measured(test: &'static str) -> Proof {
     Proof::Measured { test, filter: "" }
 }
 
-pub(super) const BUGS: [Bug; 14] = [
+pub(super) const BUGS: [Bug; 21] = [
     Bug {
         name: "a NONE location entry resets the line",
         file: "pyunwind/src/host/lines.rs",
@@ -60,8 +69,8 @@ pub(super) const BUGS: [Bug; 14] = [
     Bug {
         name: "the index of 3.10 is not doubled",
         file: "pyunwind/src/host/lines.rs",
-        from: "let unit_bytes = if self.kind == LINES_LNOTAB_2 {",
-        to: "let unit_bytes = if self.kind == LINES_LNOTAB_2 || self.kind == LINES_PEP626 {",
+        from: "* if self.kind == LINES_LNOTAB_2 {",
+        to: "* if self.kind == LINES_LNOTAB_2 || self.kind == LINES_PEP626 {",
         proof: host("lines"),
     },
     Bug {
@@ -79,17 +88,24 @@ pub(super) const BUGS: [Bug; 14] = [
         proof: host("threads"),
     },
     Bug {
+        name: "an interpreter that another thread runs is taken",
+        file: "pyunwind/src/nested.rs",
+        from: "            && is_on_stack(cframe, self.stack_pointer, thread_pointer)\n",
+        to: "",
+        proof: host("nested"),
+    },
+    Bug {
         name: "the first sample of a stack is dropped",
         file: "profiler-user/src/pipeline/ingest.rs",
         from: "        let waiting = Waiting {\n            tid: sample.tid,",
-        to: "        let empty = image.profile.stack(&[]);\n        if image.stacks.insert((sample.stack_hash, outcome as u8), empty).is_none() {\n            return new;\n        }\n        let waiting = Waiting {\n            tid: sample.tid,",
+        to: "        let empty = image.profile.stack(&[]);\n        if image.stacks.insert((sample.stack_hash, outcome as u8), empty).is_none() {\n            return;\n        }\n        let waiting = Waiting {\n            tid: sample.tid,",
         proof: measured("adds_up"),
     },
     Bug {
         name: "names are asked of the process, later",
         file: "profiler-user/src/pipeline/ingest.rs",
-        from: "Record::Code(..) | Record::Lines(..) if self.full => {}",
-        to: "Record::Code(..) | Record::Lines(..) if !self.full => {}",
+        from: "Record::Code(..) | Record::Lines(..) if self.free_bytes == 0 => {}",
+        to: "Record::Code(..) | Record::Lines(..) if self.free_bytes != 0 => {}",
         proof: live("churn"),
     },
     Bug {
@@ -147,5 +163,47 @@ pub(super) const BUGS: [Bug; 14] = [
         from: " && memory.field(8) as u32 == 1)",
         to: ")",
         proof: measured("matrix"),
+    },
+    Bug {
+        name: "a recursion counts as often as it stands in a stack",
+        file: "profiler-user/src/report/tally.rs",
+        from: "if replace(&mut counted_by[key as usize], mark) != mark {",
+        to: "if replace(&mut counted_by[key as usize], mark) != mark || depth > 0 {",
+        proof: live("report"),
+    },
+    Bug {
+        name: "of inlined lines the outermost is the leaf",
+        file: "profiler-user/src/decode/pprof_samples.rs",
+        from: "for schema::Line { function_id, line } in lines {",
+        to: "for schema::Line { function_id, line } in lines.iter().rev() {",
+        proof: live("report"),
+    },
+    Bug {
+        name: "a capture that is longer has grown",
+        file: "profiler-user/src/report/diff.rs",
+        from: "if before_ns != after_ns => {",
+        to: "if before_ns == after_ns => {",
+        proof: live("report"),
+    },
+    Bug {
+        name: "a stack counts though its thread ran meanwhile",
+        file: "profiler-user/src/process/stacks.rs",
+        from: "let still = after.stood_still_since(&before, pin.here());",
+        to: "let still = after.runs() || !after.runs();",
+        proof: Proof::Host { package: "profiler-user", test: "dump_running", filter: "" },
+    },
+    Bug {
+        name: "what a process was before its exec goes on",
+        file: "profiler-user/src/pipeline/ends.rs",
+        from: "                image.exited |= is_older;\n",
+        to: "                image.exited |= is_older && image.key.start_ns != key.start_ns;\n",
+        proof: measured("top_soak"),
+    },
+    Bug {
+        name: "a wait lasts until its thread has a CPU",
+        file: "profiler-ebpf/src/sources/off_cpu.rs",
+        from: "    let blocked_ns = away_ns.wrapping_sub(delay_ns);\n",
+        to: "    let blocked_ns = away_ns;\n",
+        proof: measured("off_cpu"),
     },
 ];

@@ -15,24 +15,40 @@ const RECIPE: &str = "recipe";
 /// The rows that did not run when it was made, a line each: making it again would not help them.
 const WITHOUT: &str = "without";
 
-pub(super) struct Cache {
-    pub(super) dir: PathBuf,
+pub(crate) struct Cache {
+    pub(crate) dir: PathBuf,
+}
+
+/// What a tree is called, and made from: with another recipe it is another tree.
+pub(crate) trait Made {
+    fn name(&self) -> &'static str;
+    fn recipe(&self) -> String;
+}
+
+impl Made for Tree {
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn recipe(&self) -> String {
+        format!("{:#?}\n", self.how)
+    }
 }
 
 /// Held as long as the file is open.
-pub(super) struct Lock {
+pub(crate) struct Lock {
     _file: File,
 }
 
 impl Cache {
-    pub(super) fn open() -> Result<Self> {
-        let dir = crate::util::cache_dir()?.join("interpreters");
+    pub(crate) fn open(kind: &str) -> Result<Self> {
+        let dir = crate::util::cache_dir()?.join(kind);
         fs::create_dir_all(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
         Ok(Self { dir })
     }
 
     /// One fetches at a time: two would do the same work, and each would sweep away what the other is at.
-    pub(super) fn lock(&self) -> Result<Lock> {
+    pub(crate) fn lock(&self) -> Result<Lock> {
         let path = self.dir.join(".lock");
         let file = File::create(&path).with_context(|| format!("failed to create {}", path.display()))?;
         if flock(&file, libc::LOCK_EX | libc::LOCK_NB).is_err() {
@@ -43,22 +59,22 @@ impl Cache {
     }
 
     /// Where the root of a tree is, or will be.
-    pub(super) fn root(&self, tree: &Tree) -> PathBuf {
-        self.dir.join(tree.name).join("root")
+    pub(crate) fn root(&self, tree: &impl Made) -> PathBuf {
+        self.dir.join(tree.name()).join("root")
     }
 
-    pub(super) fn has(&self, tree: &Tree) -> bool {
-        let recipe = fs::read_to_string(self.dir.join(tree.name).join(RECIPE));
-        recipe.is_ok_and(|recipe| recipe == recipe_of(tree))
+    pub(crate) fn has(&self, tree: &impl Made) -> bool {
+        let recipe = fs::read_to_string(self.dir.join(tree.name()).join(RECIPE));
+        recipe.is_ok_and(|recipe| recipe == tree.recipe())
     }
 
-    pub(super) fn is_without(&self, tree: &Tree, row: &str) -> bool {
-        let without = fs::read_to_string(self.dir.join(tree.name).join(WITHOUT)).unwrap_or_default();
+    pub(crate) fn is_without(&self, tree: &impl Made, row: &str) -> bool {
+        let without = fs::read_to_string(self.dir.join(tree.name()).join(WITHOUT)).unwrap_or_default();
         without.lines().any(|name| name == row)
     }
 
     /// An empty directory on the same file system, gone when the value is dropped.
-    pub(super) fn scratch(&self, name: &str) -> Result<Scratch> {
+    pub(crate) fn scratch(&self, name: &str) -> Result<Scratch> {
         let dir = self.dir.join(format!(".{name}.{}", std::process::id()));
         remove(&dir)?;
         fs::create_dir(&dir).with_context(|| format!("failed to create {}", dir.display()))?;
@@ -66,13 +82,13 @@ impl Cache {
     }
 
     /// Puts what is in `scratch` (its `root`) where `tree` belongs.
-    pub(super) fn commit(&self, tree: &Tree, scratch: &Scratch, without: &[&str]) -> Result<()> {
+    pub(crate) fn commit(&self, tree: &impl Made, scratch: &Scratch, without: &[&str]) -> Result<()> {
         let whole = scratch.dir.join("whole");
         fs::create_dir(&whole).with_context(|| format!("failed to create {}", whole.display()))?;
         rename(&scratch.dir.join("root"), &whole.join("root"))?;
-        fs::write(whole.join(RECIPE), recipe_of(tree)).context("failed to write the recipe")?;
+        fs::write(whole.join(RECIPE), tree.recipe()).context("failed to write the recipe")?;
         fs::write(whole.join(WITHOUT), without.join("\n")).context("failed to write what does not run")?;
-        let place = self.dir.join(tree.name);
+        let place = self.dir.join(tree.name());
         if place.symlink_metadata().is_ok() {
             rename(&place, &scratch.dir.join("old"))?;
         }
@@ -80,7 +96,7 @@ impl Cache {
     }
 
     /// Removes what a fetch that was killed has left; call it under the lock.
-    pub(super) fn sweep(&self, _lock: &Lock) -> Result<()> {
+    pub(crate) fn sweep(&self, _lock: &Lock) -> Result<()> {
         let entries =
             fs::read_dir(&self.dir).with_context(|| format!("failed to read {}", self.dir.display()))?;
         for entry in entries.flatten() {
@@ -93,8 +109,8 @@ impl Cache {
     }
 }
 
-pub(super) struct Scratch {
-    pub(super) dir: PathBuf,
+pub(crate) struct Scratch {
+    pub(crate) dir: PathBuf,
 }
 
 impl Drop for Scratch {
@@ -103,10 +119,6 @@ impl Drop for Scratch {
             eprintln!("{error:#}");
         }
     }
-}
-
-fn recipe_of(tree: &Tree) -> String {
-    format!("{:#?}\n", tree.how)
 }
 
 fn rename(from: &Path, to: &Path) -> Result<()> {
@@ -159,7 +171,7 @@ mod tests {
         left.sort();
         assert_eq!(left, [".lock", tree.name]);
 
-        fs::write(cache.dir.join(tree.name).join(RECIPE), recipe_of(&TREES[1])).unwrap();
+        fs::write(cache.dir.join(tree.name).join(RECIPE), TREES[1].recipe()).unwrap();
         assert!(!cache.has(tree), "made from another recipe");
         fs::remove_dir_all(&cache.dir).unwrap();
     }

@@ -15,13 +15,13 @@ use crate::util::{command, is_root, output};
 
 /// apt's own archive of Debian, as this machine's sources name it.
 #[derive(Debug, PartialEq)]
-pub(super) struct Mirror {
+pub(crate) struct Mirror {
     pub(super) uri: String,
     keyring: Option<String>,
 }
 
 impl Mirror {
-    pub(super) fn of_this_machine() -> Result<Self> {
+    pub(crate) fn of_this_machine() -> Result<Self> {
         if let Some(mirror) = Self::parse(&index_targets()?) {
             return Ok(mirror);
         }
@@ -53,15 +53,22 @@ fn index_targets() -> Result<String> {
 }
 
 /// An apt that knows one suite, has nothing installed, and keeps its state in `dir`.
-struct Apt<'a> {
+pub(crate) struct Apt<'a> {
     dir: &'a Path,
     suite: &'static str,
+    /// Of another machine than this, as Debian calls it.
+    arch: Option<&'static str>,
 }
 
 impl<'a> Apt<'a> {
     /// `dir` outlives the tree: the lists of a suite are fetched once.
-    fn of_suite(dir: &'a Path, suite: &'static str, mirror: &Mirror) -> Result<Self> {
-        let apt = Self { dir, suite };
+    pub(crate) fn of_suite(
+        dir: &'a Path,
+        suite: &'static str,
+        arch: Option<&'static str>,
+        mirror: &Mirror,
+    ) -> Result<Self> {
+        let apt = Self { dir, suite, arch };
         if dir.exists() {
             return Ok(apt);
         }
@@ -95,12 +102,36 @@ impl<'a> Apt<'a> {
              APT::Sandbox::User \"root\";\n\
              APT::Update::Error-Mode \"any\";\n"
         );
-        fs::write(self.dir.join("apt.conf"), text)
+        let arch = self.arch.map_or(String::new(), |arch| {
+            format!("APT::Architecture \"{arch}\";\nAPT::Architectures {{ \"{arch}\"; }};\n")
+        });
+        fs::write(self.dir.join("apt.conf"), text + &arch)
     }
 
     fn get(&self, arguments: &[&str]) -> Result<()> {
         let mut apt = command("apt-get");
         output(apt.arg("-c").arg(self.dir.join("apt.conf")).args(arguments)).map(drop)
+    }
+
+    /// Every package of the suite whose name begins so.
+    pub(crate) fn names(&self, prefix: &str) -> Result<Vec<String>> {
+        let mut apt = command("apt-cache");
+        let names = output(apt.arg("-c").arg(self.dir.join("apt.conf")).args(["pkgnames", prefix]))?;
+        Ok(names.lines().map(str::to_owned).collect())
+    }
+
+    /// One package without what it depends on, unpacked into `into`.
+    pub(crate) fn unpack(&self, package: &str, into: &Path) -> Result<()> {
+        fs::create_dir_all(into).context("failed to make a place for a package")?;
+        let mut apt = command("apt-get");
+        apt.arg("-c").arg(self.dir.join("apt.conf")).args(["-qq", "download", package]).current_dir(into);
+        output(&mut apt).with_context(|| format!("failed to download {package} of Debian {}", self.suite))?;
+        for deb in packages_in(into)? {
+            output(command("dpkg").arg("-x").arg(&deb).arg(into))
+                .with_context(|| format!("failed to unpack {}", deb.display()))?;
+            fs::remove_file(&deb).context("failed to remove a package")?;
+        }
+        Ok(())
     }
 
     fn download(&self, packages: &[&str], debs: &Path) -> Result<()> {
@@ -114,8 +145,9 @@ impl<'a> Apt<'a> {
 }
 
 /// Unpacks the closure of `packages` into `work/root`.
-pub(super) fn fetch(
+pub(crate) fn fetch(
     suite: &'static str,
+    arch: Option<&'static str>,
     packages: &[&str],
     mirror: &Mirror,
     lists: &Path,
@@ -125,7 +157,7 @@ pub(super) fn fetch(
         bail!("an interpreter of another suite is run by chroot: this needs root");
     }
     let debs = work.join("debs");
-    Apt::of_suite(&lists.join(suite), suite, mirror)?.download(packages, &debs)?;
+    Apt::of_suite(&lists.join(suite), suite, arch, mirror)?.download(packages, &debs)?;
 
     let root = work.join("root");
     lay_out(&root).with_context(|| format!("failed to lay out {}", root.display()))?;

@@ -2,7 +2,7 @@
 //! tests start it like any other, from anywhere, without root.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 
@@ -15,8 +15,15 @@ const DIRECTORY: &str = "usr/local/bin";
 
 /// The program, made on first use.
 pub(crate) fn native(interpreter: &Interpreter) -> Result<PathBuf> {
-    let Some(root) = &interpreter.root else { return Ok(interpreter.executable.clone()) };
-    let name = interpreter.executable.file_name().context("an interpreter without a name")?;
+    match &interpreter.root {
+        Some(root) => set_in_place(&interpreter.executable, root, std::env::consts::ARCH),
+        None => Ok(interpreter.executable.clone()),
+    }
+}
+
+/// The copy of a program of the tree at `root` that finds the tree's libraries by itself.
+pub(crate) fn set_in_place(executable: &Path, root: &Path, arch: &str) -> Result<PathBuf> {
+    let name = executable.file_name().context("an interpreter without a name")?;
     let directory = root.join(DIRECTORY);
     let program = directory.join(name);
     if program.exists() {
@@ -28,16 +35,22 @@ pub(crate) fn native(interpreter: &Interpreter) -> Result<PathBuf> {
     fs::create_dir_all(&directory)?;
     // Renamed when it is whole: another test may look at the same moment.
     let scratch = directory.join(format!(".{}.{}", name.display(), std::process::id()));
-    fs::copy(&interpreter.executable, &scratch)?;
+    fs::copy(executable, &scratch)?;
     let loader = output(command("patchelf").arg("--print-interpreter").arg(&scratch))?;
     let loader = root.join(loader.trim().trim_start_matches('/'));
-    let libraries = root.join(format!("usr/lib/{}-linux-gnu", std::env::consts::ARCH));
+    // The packages of older suites bring a `/lib` of their own.
+    let directories = ["usr/lib", "lib"].map(|directory| root.join(directory));
+    let libraries: Vec<String> = directories
+        .iter()
+        .filter(|directory| !directory.is_symlink())
+        .map(|directory| format!("{}/{arch}-linux-gnu", directory.display()))
+        .collect();
     // Forced, so that the libraries of extension modules are found in the same place.
     run(command("patchelf")
         .arg("--set-interpreter")
         .arg(loader)
         .args(["--force-rpath", "--set-rpath"])
-        .arg(libraries)
+        .arg(libraries.join(":"))
         .arg(&scratch))?;
     fs::rename(&scratch, &program)?;
     Ok(program)

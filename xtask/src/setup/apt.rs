@@ -12,6 +12,11 @@ pub(super) fn is_installed(package: &str) -> bool {
         .is_ok_and(|status| status == "installed")
 }
 
+/// The version of a package that is installed.
+pub(crate) fn version(package: &str) -> Result<String> {
+    Ok(output(command("dpkg-query").args(["-W", "-f", "${Version}", package]))?.trim().to_owned())
+}
+
 /// Whether the package lists of this machine offer the package; false without apt.
 pub(super) fn is_offered(package: &str) -> bool {
     output(command("apt-cache").args(["policy", package])).is_ok_and(|policy| has_candidate(&policy))

@@ -36,7 +36,8 @@ pub(super) fn find_or_build(compiler: &Compiler) -> Result<PathBuf> {
             for key in ["RUSTFLAGS", "CARGO_ENCODED_RUSTFLAGS", "CARGO_TARGET_DIR", "CARGO_BUILD_TARGET"] {
                 cargo.env_remove(key);
             }
-            cargo.env("LLVM_PREFIX", &compiler.llvm_prefix);
+            // LLVM does the work, and is compiled as it is.
+            cargo.env("LLVM_PREFIX", &compiler.llvm_prefix).env("CARGO_PROFILE_RELEASE_OPT_LEVEL", "0");
             run(&mut cargo)
                 .with_context(|| format!("failed to build bpf-linker against llvm-{}-dev", compiler.llvm))?;
             runs(&linker)?;

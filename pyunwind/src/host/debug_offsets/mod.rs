@@ -166,18 +166,8 @@ fn layout(table: &[u8], at: &Positions, free_threaded: bool) -> Result<Layout, D
         Some(position) => Some(code.pointer("code_object.co_tlbc", position)?),
         None => None,
     };
-    let between = at.firsttraceable_before_code + if code_tlbc.is_some() { POINTER } else { 0 };
-    let firsttraceable = instructions.checked_sub(between);
-    let firsttraceable = code.derived("code_object.firsttraceable", firsttraceable, 4)?;
-    let (first, last) = extent(&[
-        (firstlineno, 4),
-        (filename, 8),
-        (name, 8),
-        (qualname, 8),
-        (linetable, 8),
-        (version, 4),
-        (firsttraceable, 4),
-    ]);
+    let (first, last) =
+        extent(&[(firstlineno, 4), (filename, 8), (name, 8), (qualname, 8), (linetable, 8), (version, 4)]);
     let (code_start, code_span) = span("code_object", first, last, MAX_CODE_SPAN)?;
 
     let str_length = unicode.pointer("unicode_object.length", at.unicode_length)?;
@@ -221,6 +211,7 @@ fn layout(table: &[u8], at: &Positions, free_threaded: bool) -> Result<Layout, D
         interpreter_gil: ABSENT_32,
         interpreter_gc_collecting: collecting,
         interpreter_gc_frame: gc_frame,
+        thread_cframe: ABSENT_32,
         thread_span: thread_span as u16,
         thread_next: thread_next as u16,
         thread_interp: thread_interp as u16,
@@ -247,7 +238,6 @@ fn layout(table: &[u8], at: &Positions, free_threaded: bool) -> Result<Layout, D
         code_qualname: qualname as u16,
         code_linetable: linetable as u16,
         code_version: version as u16,
-        code_firsttraceable: firsttraceable as u16,
         code_instructions: instructions as u16,
         code_tlbc: code_tlbc.map_or(ABSENT, |offset| offset as u16),
         bytes_size: bytes.pointer("bytes_object.ob_size", at.bytes_ob_size)? as u16,
@@ -266,7 +256,6 @@ fn layout(table: &[u8], at: &Positions, free_threaded: bool) -> Result<Layout, D
         frame_code_tag: at.frame_code_tag,
         gil,
         text: TEXT_UNICODE,
-        reserved: [0; 2],
     })
 }
 

@@ -51,9 +51,6 @@ pub(super) struct Positions {
     pub gc_frame: Option<usize>,
     /// From `co_firstlineno` to `co_version`.
     pub version_after_firstlineno: u64,
-    /// From `_co_firsttraceable` to `co_code_adaptive`: the int, its padding, `co_extra`. In free-threaded builds
-    /// `co_tlbc` stands between them as well, where the table has it.
-    pub firsttraceable_before_code: u64,
     /// From the end of `PyASCIIObject` to the end of `PyCompactUnicodeObject`: `utf8_length` and `utf8`.
     pub compact_after_ascii: u64,
     /// `FRAME_OWNED_BY_CSTACK` (3.13) or `FRAME_OWNED_BY_INTERPRETER` (3.14+), and all above.
@@ -110,7 +107,6 @@ pub(super) const TABLES: &[Positions] = &[
         gc_collecting: 576,
         gc_frame: None,
         version_after_firstlineno: 24,
-        firsttraceable_before_code: 16,
         compact_after_ascii: 16,
         shim_owner: 3,
         frame_code_tag: 0,
@@ -160,7 +156,6 @@ pub(super) const TABLES: &[Positions] = &[
         gc_collecting: 656,
         gc_frame: None,
         version_after_firstlineno: 24,
-        firsttraceable_before_code: 16,
         compact_after_ascii: 16,
         shim_owner: 3,
         frame_code_tag: 3,
@@ -210,7 +205,6 @@ pub(super) const TABLES: &[Positions] = &[
         gc_collecting: 760,
         gc_frame: Some(768),
         version_after_firstlineno: 24,
-        firsttraceable_before_code: 16,
         compact_after_ascii: 16,
         shim_owner: 3,
         frame_code_tag: 3,

@@ -99,6 +99,7 @@ const LAYOUT_3_13_0: Layout = Layout {
     interpreter_gil: ABSENT_32,
     interpreter_gc_collecting: 7600,
     interpreter_gc_frame: ABSENT_32,
+    thread_cframe: ABSENT_32,
     thread_span: 256,
     thread_next: 8,
     thread_interp: 16,
@@ -118,14 +119,13 @@ const LAYOUT_3_13_0: Layout = Layout {
     frame_is_entry: ABSENT,
     frame_tlbc_index: ABSENT,
     code_start: 64,
-    code_span: 128,
+    code_span: 80,
     code_firstlineno: 68,
     code_filename: 112,
     code_name: 120,
     code_qualname: 128,
     code_linetable: 136,
     code_version: 92,
-    code_firsttraceable: 184,
     code_instructions: 200,
     code_tlbc: ABSENT,
     bytes_size: 16,
@@ -144,7 +144,6 @@ const LAYOUT_3_13_0: Layout = Layout {
     frame_code_tag: 0,
     gil: GIL_STATUS_BIT,
     text: TEXT_UNICODE,
-    reserved: [0; 2],
 };
 
 fn table() -> Vec<u8> {
@@ -222,7 +221,6 @@ fn each_corruption_is_refused_by_its_own_name() {
     check(39, 70, misaligned("code_object.firstlineno", 70));
     check(39, 184, outside("code_object.co_version", 208, 208));
     check(43, 201, misaligned("code_object.co_code_adaptive", 201));
-    check(43, 8, outside("code_object.firsttraceable", u64::MAX, 208));
     check(45, 16, outside("pyobject.ob_type", 16, 16));
     check(65, 4, misaligned("bytes_object.ob_size", 4));
     check(66, 40, outside("bytes_object.ob_sval", 40, 40));
@@ -266,11 +264,7 @@ fn every_known_version_gives_its_layout() {
         gil: GIL_UNKNOWN,
         ..LAYOUT_3_13_0
     };
-    check(
-        WORDS_3_13_FREE_THREADED,
-        13,
-        Layout { code_firsttraceable: 200, code_instructions: 216, ..free_threaded },
-    );
+    check(WORDS_3_13_FREE_THREADED, 13, Layout { code_instructions: 216, ..free_threaded });
     let v3_14 = Layout {
         runtime_interpreters_head: 808,
         interpreter_id: 7280,
@@ -279,8 +273,6 @@ fn every_known_version_gives_its_layout() {
         frame_span: 80,
         frame_owner: 74,
         frame_code_tag: 3,
-        code_span: 136,
-        code_firsttraceable: 192,
         code_instructions: 208,
         gil: GIL_FLAG,
         minor: 14,
@@ -295,8 +287,6 @@ fn every_known_version_gives_its_layout() {
         frame_owner: 78,
         frame_tlbc_index: 72,
         frame_code_tag: 3,
-        code_span: 136,
-        code_firsttraceable: 208,
         code_instructions: 232,
         code_tlbc: 224,
         minor: 14,
