@@ -4,6 +4,7 @@ mod bench;
 mod bite;
 mod cross;
 mod dist;
+mod fuzz;
 mod hosts;
 mod incident;
 mod interpreters;
@@ -43,6 +44,8 @@ enum Xtask {
     Hosts(hosts::Options),
     /// Plant bugs one at a time and show the test that turns red for each.
     Bite(bite::Options),
+    /// Fuzz everything that reads a target; `--bite` shows that each fuzzer finds a bound that is missing.
+    Fuzz(fuzz::Options),
     /// Measure what pyprof-bpf costs; `--write` puts it into docs/performance.md.
     Bench(bench::Options),
     /// Walk through docs/incident.md against a real slow server, down to its slow line; `--write` puts what was printed into it.
@@ -77,6 +80,7 @@ fn main() -> ExitCode {
         Xtask::Vm(options) => vm::command(options),
         Xtask::VmGuest => vm::guest(),
         Xtask::Tidy => tidy::command(),
+        Xtask::Fuzz(options) => fuzz::command(options),
         Xtask::Bite(options) => bite::command(options),
         Xtask::Cross => cross::command(),
         Xtask::Dist => dist::command(),
