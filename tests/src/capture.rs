@@ -6,6 +6,7 @@ use std::os::fd::AsRawFd;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStderr, Command, Stdio};
 
+use pyprof_host::mark::mark;
 use serde_json::Value;
 
 use crate::{Profile, Scratch, stolen_ns};
@@ -91,6 +92,7 @@ fn lock() -> Option<File> {
 fn spawn(mut command: Command, args: &[&str]) -> Recording {
     let lock = lock();
     let scratch = Scratch::new("capture");
+    mark(&mut command);
     let mut child = command
         .args(args)
         .arg("-o")

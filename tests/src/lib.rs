@@ -6,6 +6,7 @@
 
 pub mod bpf;
 pub mod capture;
+pub mod charged;
 pub mod container;
 pub mod dump;
 pub mod go;
@@ -26,6 +27,8 @@ pub use target::Target;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use pyprof_host::Held;
+
 /// `cargo xtask vm` says that the processor is emulated. Its interrupts come late by a share of every burst and some not at all,
 /// by as much as the machine below is busy, and nobody takes account of it: less is shown than was charged, and ticks are
 /// fewer. What must add up exactly does so there, too.
@@ -41,8 +44,11 @@ pub fn stolen_ns() -> f64 {
     ticks.unwrap_or(0.0) * 1e7
 }
 
-/// A directory below the system's temporary one that goes with its owner.
-pub struct Scratch(PathBuf);
+/// A directory below the system's temporary one that goes with its owner, or with the next run of the tests.
+pub struct Scratch {
+    path: PathBuf,
+    _held: Held,
+}
 
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
@@ -55,18 +61,11 @@ impl Scratch {
     pub fn below(directory: &Path, what: &str) -> Scratch {
         let number = NEXT.fetch_add(1, Ordering::Relaxed);
         let path = directory.join(format!("pyprof-test-{}-{number}-{what}", std::process::id()));
-        std::fs::create_dir(&path).expect("a fresh scratch directory");
-        Scratch(path)
+        let held = pyprof_host::directory(&path).expect("a fresh scratch directory");
+        Scratch { path, _held: held }
     }
 
     pub fn path(&self) -> &Path {
-        &self.0
-    }
-}
-
-impl Drop for Scratch {
-    fn drop(&mut self) {
-        // Left behind only if something else removed it first.
-        let _ = std::fs::remove_dir_all(&self.0);
+        &self.path
     }
 }

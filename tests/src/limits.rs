@@ -8,10 +8,12 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
+use pyprof_host::Held;
+
 static NEXT: AtomicU32 = AtomicU32::new(0);
 
-/// Goes with its owner; what still runs in it is waited for a little.
-pub struct Limits(Vec<PathBuf>);
+/// Goes with its owner, or with the next run of the tests; what still runs in it is waited for a little.
+pub struct Limits(Vec<(PathBuf, Held)>);
 
 impl Limits {
     /// As many tasks and as much memory as this at most, in whatever hierarchies the host has for it (v1, v2, hybrid).
@@ -25,8 +27,8 @@ impl Limits {
         let mut limits = Limits(Vec::new());
         for (root, tasks_file, memory_file) in roots {
             let path = Path::new(root).join(format!("pyprof-test-{name}-{}-{number}", std::process::id()));
-            std::fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            limits.0.push(path.clone());
+            let held = pyprof_host::group(&path).unwrap_or_else(|error| panic!("{error:#}"));
+            limits.0.push((path.clone(), held));
             for (file, value) in [(tasks_file, u64::from(tasks)), (memory_file, memory_bytes)] {
                 if !file.is_empty() {
                     let file = path.join(file);
@@ -40,7 +42,7 @@ impl Limits {
 
     /// From now on the process, with all threads and children that it makes, is in the group.
     pub fn add(&self, pid: u32) {
-        for path in &self.0 {
+        for (path, _) in &self.0 {
             std::fs::write(path.join("cgroup.procs"), pid.to_string()).expect("root moves processes");
         }
     }
@@ -49,7 +51,7 @@ impl Limits {
     pub fn kill(&self) {
         let deadline = Instant::now() + Duration::from_secs(10);
         loop {
-            let path = self.0[0].join("cgroup.procs");
+            let path = self.0[0].0.join("cgroup.procs");
             let text = std::fs::read_to_string(&path).unwrap_or_default();
             let pids: Vec<i32> = text.lines().filter_map(|line| line.parse().ok()).collect();
             if pids.is_empty() {
@@ -65,7 +67,7 @@ impl Limits {
 
     /// The command will begin in the group: nothing that it makes can be too early for [`Limits::add`].
     pub fn enter(&self, command: &mut Command) {
-        let open = |path: &PathBuf| {
+        let open = |(path, _): &(PathBuf, Held)| {
             let file = path.join("cgroup.procs");
             File::options()
                 .write(true)
@@ -76,17 +78,6 @@ impl Limits {
         // SAFETY: between fork and exec there are only writes to files that are open; 0 means the writer.
         unsafe {
             command.pre_exec(move || files.iter_mut().try_for_each(|file| file.write_all(b"0")));
-        }
-    }
-}
-
-impl Drop for Limits {
-    fn drop(&mut self) {
-        let deadline = Instant::now() + Duration::from_secs(10);
-        for path in &self.0 {
-            while std::fs::remove_dir(path).is_err() && Instant::now() < deadline {
-                std::thread::sleep(Duration::from_millis(20));
-            }
         }
     }
 }

@@ -4,6 +4,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
+use pyprof_host::mark::mark;
+
 use crate::{Scratch, capture};
 
 /// The binary at work, in a directory of its own.
@@ -37,6 +39,7 @@ pub fn spawn(mut command: Command, scratch: Scratch) -> Running {
         command.env_remove(key);
     }
     command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+    mark(&mut command);
     let mut child = command.spawn().expect("pyprof-bpf runs");
     let stderr = BufReader::new(child.stderr.take().expect("a pipe"));
     Running { child, stderr, said: String::new(), scratch }

@@ -6,6 +6,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use pyprof_host::mark::mark;
+
 use crate::{Python, Scratch};
 
 /// Within this every host gives a few seconds of CPU time.
@@ -54,6 +56,7 @@ impl Target {
     /// Runs any command as a target; it dies with the test.
     pub fn command(mut command: Command) -> Target {
         command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        mark(&mut command);
         // SAFETY: prctl is async-signal-safe and touches nothing of the parent.
         unsafe {
             command.pre_exec(|| {
@@ -123,13 +126,17 @@ impl Target {
 }
 
 fn schedstat_ns(pid: u32) -> u64 {
-    let mut sum = 0;
+    threads_ns(pid).into_iter().sum()
+}
+
+/// Of each thread that lives.
+fn threads_ns(pid: u32) -> Vec<u64> {
     let tasks = std::fs::read_dir(format!("/proc/{pid}/task")).expect("the target lives");
-    for task in tasks.flatten() {
+    let ns = |task: std::fs::DirEntry| {
         let text = std::fs::read_to_string(task.path().join("schedstat")).unwrap_or_default();
-        sum += text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0);
-    }
-    sum
+        text.split_whitespace().next().and_then(|ns| ns.parse::<u64>().ok()).unwrap_or(0)
+    };
+    tasks.flatten().map(ns).collect()
 }
 
 /// `Target::wait_for_cpu` for a process that a target has started.
@@ -137,6 +144,19 @@ pub fn wait_for_cpu(pid: u32, time: Duration) {
     let (begun, goal_ns) = (Instant::now(), schedstat_ns(pid) + time.as_nanos() as u64);
     while schedstat_ns(pid) < goal_ns {
         assert!(begun.elapsed() < DEADLINE, "the host gave no {time:?} of CPU time within {DEADLINE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Waits until so many threads of a process have used this much CPU time each, all in all.
+pub fn wait_for_threads(pid: u32, threads: usize, time: Duration) {
+    let begun = Instant::now();
+    let goal_ns = time.as_nanos() as u64;
+    while threads_ns(pid).into_iter().filter(|ns| *ns >= goal_ns).count() < threads {
+        assert!(
+            begun.elapsed() < DEADLINE,
+            "the host gave no {time:?} of CPU time to each within {DEADLINE:?}"
+        );
         std::thread::sleep(Duration::from_millis(10));
     }
 }

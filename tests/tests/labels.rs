@@ -7,8 +7,9 @@ use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
+use pyprof_host::Held;
 use pyprof_tests::pythons::{python, two_at_a_time};
-use pyprof_tests::target::wait_for_cpu;
+use pyprof_tests::target::{wait_for_cpu, wait_for_threads};
 use pyprof_tests::{Capture, Profile, Python, Scratch, Target, capture, go};
 
 /// Prints its pid and that of a child, both of which spin until the end; `exec` becomes another program on a word.
@@ -69,7 +70,8 @@ fn target(python: &Python, script: &Script, variables: &[(&str, &str)], how: &st
 /// A control group as the kubelet makes it; it goes when its processes are gone.
 struct Container {
     id: String,
-    made: Vec<PathBuf>,
+    path: PathBuf,
+    _held: Held,
 }
 
 impl Container {
@@ -80,28 +82,16 @@ impl Container {
         let roots = ["/sys/fs/cgroup/systemd", "/sys/fs/cgroup/memory", "/sys/fs/cgroup"];
         let root = roots.into_iter().find(|root| Path::new(root).join("cgroup.procs").exists());
         let mut path = PathBuf::from(root.expect("control groups are mounted"));
-        let mut container =
-            Container { id: format!("{number:08x}{:08x}", std::process::id()).repeat(4), made: Vec::new() };
-        let top = format!("pyprof-labels-{}-{:p}", std::process::id(), &raw const container);
-        for element in [top, format!("pod{POD}"), container.id.clone()] {
-            path.push(element);
-            std::fs::create_dir(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-            container.made.push(path.clone());
-        }
-        container
+        let id = format!("{number:08x}{:08x}", std::process::id()).repeat(4);
+        path.push(format!("pyprof-labels-{}-{number}", std::process::id()));
+        let held = pyprof_host::group(&path).unwrap_or_else(|error| panic!("{error:#}"));
+        path.extend([&format!("pod{POD}"), &id]);
+        std::fs::create_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+        Container { id, path, _held: held }
     }
 
     fn add(&self, pid: u32) {
-        let procs = self.made.last().expect("three groups").join("cgroup.procs");
-        std::fs::write(procs, pid.to_string()).expect("root moves processes");
-    }
-}
-
-impl Drop for Container {
-    fn drop(&mut self) {
-        for path in self.made.iter().rev() {
-            let _ = std::fs::remove_dir(path);
-        }
+        std::fs::write(self.path.join("cgroup.procs"), pid.to_string()).expect("root moves processes");
     }
 }
 
@@ -260,10 +250,10 @@ fn threads_have_the_names_that_python_gives_them() {
         expected.insert(pid.into(), "MainThread".into());
         assert_eq!(expected.len(), 5, "{python}");
         let recording = capture::start(&["-F", "499", "--max-cpu", "400", "-p", &pid.to_string()]);
-        std::thread::sleep(Duration::from_millis(500));
+        target.wait_for_cpu(Duration::from_millis(500));
         // One that starts when names have been asked for already.
         target.tell("go");
-        std::thread::sleep(Duration::from_millis(2000));
+        wait_for_threads(pid, 7, Duration::from_millis(200));
         let capture = recording.stop();
         assert_eq!(capture.code, 0, "{python}: {}", capture.stderr);
         let mut seen: BTreeMap<i64, BTreeMap<String, String>> = BTreeMap::new();

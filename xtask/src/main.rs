@@ -5,6 +5,7 @@ mod bite;
 mod cross;
 mod dist;
 mod fuzz;
+mod host;
 mod hosts;
 mod incident;
 mod interpreters;
@@ -22,6 +23,8 @@ mod vm;
 use std::process::ExitCode;
 
 use clap::Parser;
+use pyprof_host::Owner;
+use pyprof_host::mark::MARK;
 
 /// What a contributor and the CI both type; a chore that is only a shell line somewhere gets forgotten.
 #[derive(Parser)]
@@ -35,6 +38,8 @@ enum Xtask {
     Test(test::Options),
     /// Run what measures (times, shares, memory), and say what is out of bounds.
     Measure(measure::Options),
+    /// Say what of the host is not as the tests need it, and what earlier runs of theirs have left; `--restore` puts it right.
+    Host(host::Options),
     /// Fetch or build the interpreters that the machine lacks into a cache, and say how to run them.
     Interpreters(interpreters::Options),
     /// Check every interpreter that there is to have, under real BPF; `--write` puts the table into docs/support.md.
@@ -66,11 +71,17 @@ enum Xtask {
 }
 
 fn main() -> ExitCode {
-    let done = match Xtask::parse() {
+    let chore = Xtask::parse();
+    // The first process of a machine has no /proc yet, and nobody runs after it there.
+    if !matches!(chore, Xtask::VmGuest) {
+        mark();
+    }
+    let done = match chore {
         Xtask::Setup => setup::command(),
         Xtask::Run(options) => run::command(options),
         Xtask::Test(options) => test::command(options),
         Xtask::Measure(options) => measure::command(options),
+        Xtask::Host(options) => host::command(options),
         Xtask::Interpreters(options) => interpreters::command(options),
         Xtask::Matrix(options) => matrix::command(options),
         Xtask::Hosts(options) => hosts::command(options),
@@ -91,5 +102,13 @@ fn main() -> ExitCode {
             eprintln!("xtask: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// All that is started from here on is of this run: should it be killed, the next one knows its own (`pyprof_host::mark`).
+fn mark() {
+    if std::env::var_os(MARK).is_none() {
+        // SAFETY: there is no other thread yet.
+        unsafe { std::env::set_var(MARK, Owner::me().to_string()) };
     }
 }

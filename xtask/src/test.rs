@@ -10,6 +10,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result};
 
+use crate::host;
 use crate::setup::{Readers, apt_install, readers, setup};
 use crate::util::{Workspace, is_root, run, which};
 pub(crate) use interpreters::{find as find_interpreters, of_this_machine};
@@ -33,7 +34,7 @@ const PROGRAMS: [(&str, &str, &str); 8] = [
 ];
 
 /// The crates whose tests need neither root nor a kernel's help.
-const HOST_CRATES: [&str; 4] = ["pyunwind", "profiler-common", "profiler-user", "xtask"];
+const HOST_CRATES: [&str; 5] = ["pyunwind", "profiler-common", "profiler-user", "pyprof-host", "xtask"];
 const BINARY: &str = "PYPROF_BIN";
 const END_TO_END: &str = "pyprof-tests";
 
@@ -72,6 +73,7 @@ pub(crate) struct Prepared {
 }
 
 pub(crate) fn prepare() -> Result<Prepared> {
+    host::begin()?;
     let workspace = Workspace::find()?;
     setup(&workspace)?;
     for (program, package, why) in PROGRAMS {
@@ -101,6 +103,8 @@ impl Prepared {
     fn environment(&self, cargo: &mut Command) {
         let Readers { modules, browser } = &self.readers;
         cargo.env(BINARY, binary(&self.workspace)).env("PYPROF_PYTHONS", &self.pythons);
+        // A run that puts right what another has left.
+        cargo.envs(std::env::current_exe().map(|own| ("PYPROF_XTASK", own)));
         cargo.env("PYPROF_NODE_MODULES", modules).env("PYPROF_BROWSER", browser);
     }
 }

@@ -162,6 +162,8 @@ mod tests {
             ("profiler-ebpf/src/main.rs", "// as of 3.11", &[]),
             ("profiler-ebpf/src/main.rs", "let v = x.3.0; let y = 13.5;", &[2]),
             ("tests/tests/live.rs", "todo!()", &[2]),
+            ("tests/benches/live.rs", "let place = std::env::temp_dir();", &[2]),
+            ("tests/src/lib.rs", "let place = std::env::temp_dir();", &[]),
             ("tests/tests/live.rs", "unimplemented!(\"later\")", &[2]),
             ("tests/tests/live.rs", "#[ignore = \"flaky\"]", &[2]),
             ("tests/tests/live.rs", "let s = \"todo!()\";", &[]),

@@ -11,7 +11,7 @@ mod guest;
 mod image;
 mod kernels;
 mod plan;
-pub(crate) use plan::CLOCK;
+pub(crate) use plan::{SETS_THE_CLOCK, WHOLE_HOST};
 mod report;
 mod verifier;
 

@@ -3,10 +3,11 @@
 
 use std::collections::BTreeSet;
 use std::io::Write;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use pyprof_host::Held;
 use pyprof_tests::limits::Limits;
 use pyprof_tests::pythons::python;
 use pyprof_tests::target::pin;
@@ -206,31 +207,18 @@ fn processes_and_threads_without_end_harm_nobody() {
     }
 }
 
-/// Room for as many tasks as this, for as long as it lives.
-struct PidMax(String);
-
-const PID_MAX: &str = "/proc/sys/kernel/pid_max";
-
-impl PidMax {
-    fn at_least(tasks: u32) -> PidMax {
-        let before = std::fs::read_to_string(PID_MAX).expect("a number");
-        if before.trim().parse::<u32>().expect("a number") < tasks {
-            std::fs::write(PID_MAX, tasks.to_string()).expect("root raises it");
-        }
-        PidMax(before)
-    }
-}
-
-impl Drop for PidMax {
-    fn drop(&mut self) {
-        std::fs::write(PID_MAX, &self.0).expect("root sets it back");
-    }
+/// Room for as many tasks as this, for as long as it is held.
+fn room_for(tasks: u32) -> Option<Held> {
+    let file = Path::new("/proc/sys/kernel/pid_max");
+    let now = std::fs::read_to_string(file).expect("a number");
+    let is_short = now.trim().parse::<u32>().expect("a number") < tasks;
+    is_short.then(|| pyprof_host::set(file, &tasks.to_string()).expect("root raises it"))
 }
 
 #[test]
 fn a_hundred_thousand_threads_harm_nobody() {
     let (control, forge) = (Control::get(), build());
-    let _room = PidMax::at_least(200_000);
+    let _room = room_for(200_000);
     let limits = Limits::new("forge", 100_000, 6 << 30);
     let target = start(&forge, "tasks_without_end", &limits);
     let threads = std::fs::read_dir(format!("/proc/{}/task", target.pid())).expect("it runs").count();

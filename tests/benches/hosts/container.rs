@@ -4,6 +4,7 @@
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use pyprof_host::{Change, Held, Journal};
 use serde_json::json;
 
 use crate::host::{Ask, Expected, Host, sources};
@@ -45,6 +46,7 @@ pub fn runc(row: &Row) -> Result<Host, String> {
         others_without_python: true,
         pid_file: Some(pid_file.clone()),
     };
+    let held = note_groups(&top).map_err(|error| format!("{error:#}"))?;
     let mut host = Host::start(command, scratch, Ask::Line, expected);
     let runc = runc.clone();
     host.last = Some(Box::new(move || {
@@ -52,7 +54,7 @@ pub fn runc(row: &Row) -> Result<Host, String> {
         delete.arg("--root").arg(state).args(["delete", "--force", &id]);
         // A container that ended by itself is gone already.
         let _ = delete.stdout(Stdio::null()).stderr(Stdio::null()).status();
-        groups(&top).iter().for_each(|group| remove(group));
+        drop(held);
     }));
     Ok(host)
 }
@@ -70,20 +72,11 @@ fn configure(file: &Path, root: &Path, python: &str, app: &Path, group: &str) ->
     std::fs::write(file, spec.to_string()).map_err(|error| error.to_string())
 }
 
-/// The directory in each hierarchy that the host has (v1, v2, hybrid).
-fn groups(top: &str) -> Vec<PathBuf> {
+/// The group that runc will make in each hierarchy that the host has (v1, v2, hybrid).
+fn note_groups(top: &str) -> anyhow::Result<Vec<Held>> {
     let base = Path::new("/sys/fs/cgroup");
-    let hierarchies =
-        std::fs::read_dir(base).into_iter().flatten().flatten().map(|entry| entry.path().join(top));
-    hierarchies.chain([base.join(top)]).filter(|path| path.is_dir()).collect()
-}
-
-/// Control groups go from the inside out; what is still in use stays.
-fn remove(group: &Path) {
-    for entry in std::fs::read_dir(group).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove(&entry.path());
-        }
-    }
-    let _ = std::fs::remove_dir(group);
+    let hierarchies = std::fs::read_dir(base)?.flatten().map(|entry| entry.path()).chain([base.into()]);
+    let hierarchies = hierarchies.filter(|hierarchy| hierarchy.join("cgroup.procs").exists());
+    let note = |hierarchy: PathBuf| Journal::of_host().note(Change::Group { path: hierarchy.join(top) });
+    hierarchies.map(note).collect()
 }

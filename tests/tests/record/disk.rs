@@ -145,7 +145,7 @@ fn whoever_asks_twice_need_not_wait() {
     let room = unsafe { libc::fcntl(pipe, libc::F_SETPIPE_SZ, 4096) };
     assert_eq!(room, 4096, "{}", std::io::Error::last_os_error());
     running.wait_for("Sampling ");
-    std::thread::sleep(std::time::Duration::from_millis(600));
+    target.wait_for_cpu(std::time::Duration::from_millis(300));
     running.signal(libc::SIGINT);
     running.wait_for("interrupted");
     let waiting = || {

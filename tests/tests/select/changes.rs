@@ -34,6 +34,9 @@ for line in sys.stdin:
     print('done', flush=True)
 ";
 
+/// Users and groups are looked at once a second: a busy host may take a few times that.
+const NOTICED: Duration = Duration::from_secs(5);
+
 fn chameleon() -> Target {
     let target = Target::start(&python(11), "before.py", CHAMELEON, &[]);
     std::fs::copy(target.script(), target.script().with_file_name("after.py")).expect("a copy");
@@ -71,7 +74,7 @@ fn an_exec_a_user_and_a_group_are_judged_again() {
     let users = capture::start(&["-F", HZ, "--uid", "nobody"]);
     out_of.tell("user");
     out_of.line();
-    std::thread::sleep(Duration::from_millis(1800));
+    std::thread::sleep(NOTICED);
     out_of.wait_for_cpu(Duration::from_millis(100));
     dropped.tell("fork");
     dropped.line();
@@ -82,12 +85,13 @@ fn an_exec_a_user_and_a_group_are_judged_again() {
     let groups = capture::start(&["-F", HZ, "--cgroup", &group.path()]);
     std::thread::sleep(Duration::from_millis(500));
     group.add(moved_in.pid());
-    std::fs::write(group.0.parent().expect("a root").join("cgroup.procs"), moved_out.pid().to_string())
+    std::fs::write(group.path.parent().expect("a root").join("cgroup.procs"), moved_out.pid().to_string())
         .expect("root moves processes");
     // Both were seen to have moved after this; from then on who went out gets no sample.
-    std::thread::sleep(Duration::from_millis(1600));
+    std::thread::sleep(NOTICED);
     let went_out_ns = moved_out.schedstat_ns();
-    std::thread::sleep(Duration::from_millis(1500));
+    moved_in.wait_for_cpu(Duration::from_millis(200));
+    moved_out.wait_for_cpu(Duration::from_millis(200));
     let unseen_ns = moved_out.schedstat_ns() - went_out_ns;
     let groups = groups.stop();
     assert!(samples(&groups, moved_in.pid()) > 0, "{}", groups.stderr);

@@ -8,6 +8,7 @@ mod trees;
 use std::path::{Path, PathBuf};
 
 use profiler_common::Stat;
+use pyprof_host::Held;
 use pyprof_tests::pythons::python;
 use pyprof_tests::target::SPIN;
 use pyprof_tests::{Capture, Target};
@@ -20,7 +21,10 @@ fn spinner(name: &str) -> Target {
 }
 
 /// A control group of its own, in one hierarchy, named as an engine or systemd would name it.
-struct Group(PathBuf);
+struct Group {
+    path: PathBuf,
+    _held: Held,
+}
 
 impl Group {
     fn new(name: &str) -> Group {
@@ -28,16 +32,16 @@ impl Group {
             .into_iter()
             .find(|root| Path::new(root).join("cgroup.procs").exists());
         let path = Path::new(root.expect("control groups")).join(name);
-        std::fs::create_dir_all(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
-        Group(path)
+        let held = pyprof_host::group(&path).unwrap_or_else(|error| panic!("{error:#}"));
+        Group { path, _held: held }
     }
 
     fn add(&self, pid: u32) {
-        std::fs::write(self.0.join("cgroup.procs"), pid.to_string()).expect("root moves processes");
+        std::fs::write(self.path.join("cgroup.procs"), pid.to_string()).expect("root moves processes");
     }
 
     fn path(&self) -> String {
-        self.0.to_str().expect("text").to_owned()
+        self.path.to_str().expect("text").to_owned()
     }
 
     /// As /proc/PID/cgroup shows it.
@@ -49,20 +53,8 @@ impl Group {
 
 impl Drop for Group {
     fn drop(&mut self) {
-        // Its processes may outlive it: to where they came from.
-        let root =
-            if self.0.starts_with("/sys/fs/cgroup/pids") { "/sys/fs/cgroup/pids" } else { "/sys/fs/cgroup" };
-        let inside = std::fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
-        for pid in inside.lines() {
-            // It may end meanwhile.
-            let _ = std::fs::write(Path::new(root).join("cgroup.procs"), pid);
-        }
-        for _ in 0..200 {
-            if std::fs::remove_dir(&self.0).is_ok() {
-                return;
-            }
-            std::thread::sleep(std::time::Duration::from_millis(10));
-        }
+        // Its processes may outlive it.
+        pyprof_host::empty(&self.path);
     }
 }
 

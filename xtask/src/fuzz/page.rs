@@ -41,7 +41,7 @@ fn page(date: &str, seconds: u64, rows: &str) -> String {
         "# Fuzzing
 
 Everything that reads what a target wrote, under libFuzzer with coverage of edges, for {seconds} seconds each: {date}, by
-`cargo xtask fuzz --seconds {seconds} --write`. `.ci/run` does 60 seconds of each, `cargo xtask fuzz --seconds 3600` an hour.
+`cargo xtask fuzz --seconds {seconds} --write`. `.ci/nightly` does 600 seconds of each, `cargo xtask fuzz --seconds 3600` an hour.
 Seeds are snapshots of real interpreters and files; what a run learns is kept for the next one in
 `target/fuzz/corpus`. A finding is a panic, a wrong result (most targets hold one decoder against a second one), more memory or
 more reads than the bound allows, or an input that takes longer than {TIMEOUT_SECONDS} seconds. `cargo xtask fuzz --bite` takes one bound out for each

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use crate::vm::WHOLE_HOST;
+
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(super) enum Outcome {
     InBounds,
@@ -20,6 +22,9 @@ impl fmt::Display for Outcome {
         })
     }
 }
+
+/// The module of a measurement whose tests claim what holds whatever else the host does.
+const EXACT: &str = "::exact::";
 
 pub(super) struct Row {
     pub(super) name: String,
@@ -43,6 +48,16 @@ impl Table {
 
     pub(super) fn is_in_bounds(&self) -> bool {
         self.count(Outcome::InBounds) == self.0.len()
+    }
+
+    /// Whether all holds that a busy host is no excuse for. What did not finish of the binary with such claims may have been
+    /// one.
+    pub(super) fn is_exact(&self) -> bool {
+        !self.0.iter().any(|row| match row.outcome {
+            Outcome::InBounds => false,
+            Outcome::OutOfBounds => row.name.contains(EXACT),
+            Outcome::NotFinished => row.name.starts_with(WHOLE_HOST),
+        })
     }
 
     fn count(&self, outcome: Outcome) -> usize {
@@ -89,5 +104,19 @@ mod tests {
         );
         assert_eq!(table.sum(), "1 in bounds, 1 out of bounds, 0 not finished");
         assert!(!table.is_in_bounds());
+    }
+
+    #[test]
+    fn only_an_exact_claim_refuses() {
+        for (name, outcome, is_exact) in [
+            ("whole_host::exact::a", Outcome::InBounds, true),
+            ("whole_host::exact::a", Outcome::OutOfBounds, false),
+            ("whole_host::throttle::a", Outcome::OutOfBounds, true),
+            ("whole_host::(unknown)", Outcome::NotFinished, false),
+            ("storm::(unknown)", Outcome::NotFinished, true),
+        ] {
+            let table = Table(vec![Row { name: name.into(), outcome, took: Duration::ZERO }]);
+            assert_eq!(table.is_exact(), is_exact, "{name}: {outcome}");
+        }
     }
 }

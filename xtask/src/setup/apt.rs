@@ -3,6 +3,7 @@
 use std::sync::Once;
 
 use anyhow::{Context, Result, bail};
+use pyprof_host::mark::MARK;
 
 use crate::util::{as_root, command, output, run, which};
 
@@ -46,9 +47,19 @@ pub(super) fn install_newest(packages: &[&str]) -> Result<()> {
     if let Some(package) = packages.iter().find(|package| !is_offered(package)) {
         bail!("apt offers no package {package} here; needed: `{by_hand}`");
     }
-    // `env` and not a variable of ours: sudo does not hand our environment on.
+    // `env` and not a variable of ours: sudo does not hand our environment on. Should this run be killed, then nobody ends an
+    // installation half-way: it does not carry the mark.
     let mut apt = as_root("env").with_context(|| format!("needed, as root: `{by_hand}`"))?;
-    apt.args(["DEBIAN_FRONTEND=noninteractive", "apt-get", "install", "-q", "-y", "--no-install-recommends"]);
+    apt.args([
+        "-u",
+        MARK,
+        "DEBIAN_FRONTEND=noninteractive",
+        "apt-get",
+        "install",
+        "-q",
+        "-y",
+        "--no-install-recommends",
+    ]);
     run(apt.args(packages)).with_context(|| format!("needed: `{by_hand}`"))
 }
 

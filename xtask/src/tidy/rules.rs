@@ -128,6 +128,13 @@ pub(super) const BANS: &[Ban] = &[
         why: "nothing unfinished and no test that does not run",
     },
     Ban {
+        names: &[Ident("temp_dir"), Ident("tempdir")],
+        under: &["tests/src/", "tests/tests/", "tests/benches/"],
+        except: &["tests/src/lib.rs", "tests/benches/whole_host/exact/killed.rs"],
+        except_tests: false,
+        why: "a directory of a test is a Scratch: it is in the journal, and goes with the next run if the test is killed",
+    },
+    Ban {
         names: &[Anywhere("/root/"), Anywhere("/work/")],
         under: &[""],
         except: &["xtask/src/tidy"],

@@ -70,7 +70,7 @@ const PROCESSES: [&str; 4] = [
     "a_zombie_leader_with_live_threads",
 ];
 
-const TESTS: [Test; 6] = [
+const TESTS: [Test; 7] = [
     Test { binary: "matrix", name: "stacks", filters: &[], in_ci: true },
     Test {
         binary: "off_cpu",
@@ -85,13 +85,17 @@ const TESTS: [Test; 6] = [
         filters: &["every_tick_of_the_host_is_accounted_for", "threads_add_up"],
         in_ci: true,
     },
+    Test { binary: WHOLE_HOST, name: "throttled", filters: &["throttle::"], in_ci: false },
     Test { binary: "processes", name: "processes", filters: &PROCESSES, in_ci: false },
-    Test { binary: CLOCK, name: CLOCK, filters: &[], in_ci: true },
+    Test { binary: WHOLE_HOST, name: CLOCK, filters: &[SETS_THE_CLOCK], in_ci: true },
 ];
 
-/// It sets the clock of its machine: it runs here and nowhere else, whether in CI or not.
-pub(crate) const CLOCK: &str = "clock";
-const ALWAYS: [&str; 2] = ["matrix", CLOCK];
+const CLOCK: &str = "clock";
+/// The tests that change the whole host, and those of them that set its clock: these run here and nowhere else, whether in CI
+/// or not.
+pub(crate) const WHOLE_HOST: &str = "whole_host";
+pub(crate) const SETS_THE_CLOCK: &str = "clock::";
+const ALWAYS: [&str; 2] = ["stacks", CLOCK];
 
 /// The checks that count instructions: the usual capture, and one off the CPU.
 pub(super) const COUNTED: [&str; 2] = ["load", OFF_CPU];
@@ -99,8 +103,8 @@ const OFF_CPU: &str = "off-cpu";
 const WAITS: &str = "waits";
 
 /// In the order of the table.
-pub(super) const CHECKS: [&str; 7] =
-    [COUNTED[0], COUNTED[1], "stacks", WAITS, "accounting", "processes", CLOCK];
+pub(super) const CHECKS: [&str; 8] =
+    [COUNTED[0], COUNTED[1], "stacks", WAITS, "accounting", "throttled", "processes", CLOCK];
 
 /// What there is to run.
 pub(super) struct Parts {
@@ -150,7 +154,7 @@ pub(super) fn plan(parts: Parts, arch: &Arch, only: &[String], is_ci: bool) -> R
         }
     };
     let mut steps = vec![load(COUNTED[0], &[]), load(OFF_CPU, &["--off-cpu"])];
-    for test in TESTS.iter().filter(|test| test.in_ci == is_ci || ALWAYS.contains(&test.binary)) {
+    for test in TESTS.iter().filter(|test| test.in_ci == is_ci || ALWAYS.contains(&test.name)) {
         let program = binaries.get(test.binary).with_context(|| format!("no test binary {}", test.binary))?;
         let mut args = vec!["--test-threads=1".to_owned(), "--nocapture".to_owned()];
         args.extend(test.filters.iter().map(|filter| (*filter).to_owned()));

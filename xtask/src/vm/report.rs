@@ -226,7 +226,8 @@ const STEPS: &str = "\
 | off-cpu | the same with `--off-cpu` |
 | stacks | every workload of [support.md](support.md), each stack held against what the interpreter itself says, with labels and lines |
 | waits | sleep, a socket, a lock and the GIL stand at their lines with the time that the threads measured, and all of it adds up, within 15 % on these processors |
-| accounting | outcomes are all ticks; weights are the CPU time that the scheduler charged, throttled or not |
+| accounting | outcomes are all ticks; weights are the CPU time that the scheduler charged |
+| throttled | the same weights where the kernel throttles sampling |
 | processes | a fork, a double fork, an exec into another version, a leader that ends before its threads: those tests of processes that do not race a clock; a tenth of the samples that a real processor would take is enough |
 | clock | the real-time clock is set forth and back while a capture runs: no sum, duration or start is different |
 
