@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, Result, bail};
 use serde::{Deserialize, Serialize};
 
+/// What is about to end gets this long.
+const PATIENCE: Duration = Duration::from_secs(10);
+
 #[derive(Clone, PartialEq, Eq, Debug, Serialize, Deserialize)]
 pub enum Change {
     /// A file of the kernel's held this text.
@@ -58,8 +61,19 @@ impl Change {
     }
 }
 
+/// The kernel does not switch a CPU for some milliseconds after others have ended that used it: `EBUSY`.
 pub(crate) fn write(file: &Path, value: &str) -> Result<()> {
-    std::fs::write(file, value).with_context(|| format!("failed to write {value} to {}", file.display()))
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        match std::fs::write(file, value) {
+            Err(error) if error.kind() == ErrorKind::ResourceBusy && Instant::now() < deadline => {
+                std::thread::sleep(Duration::from_millis(20));
+            }
+            other => {
+                return other.with_context(|| format!("failed to write {value} to {}", file.display()));
+            }
+        }
+    }
 }
 
 /// What is not there need not be taken away.
@@ -69,9 +83,6 @@ fn remove_directory(path: &Path) -> Result<()> {
         other => other.with_context(|| format!("failed to remove {}", path.display())),
     }
 }
-
-/// Those that are about to end get this long.
-const PATIENCE: Duration = Duration::from_secs(10);
 
 /// A group that holds processes cannot be removed, and whoever made it may have just ended them.
 fn remove_group(path: &Path) -> Result<()> {
