@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use pyprof_tests::pythons::python;
-use pyprof_tests::running::start_in;
+use pyprof_tests::running::{run, start_in};
 use pyprof_tests::target::SPIN;
 use pyprof_tests::{Recording, Scratch, Target, capture, pythons};
 
@@ -30,33 +30,18 @@ fn two_captures_at_once_do_not_disturb_each_other() {
     }
 }
 
+const LAUNCHED: &str = include_str!("../targets/launched.py");
+
 /// Three processes that a launched command becomes, one after the other, against what the kernel charged them.
 #[test]
 fn a_launched_command_shows_the_cpu_time_it_was_charged() {
-    let script = "
-import os, subprocess, sys
-def spin():
-    for _ in range(6000000):
-        pass
-if sys.argv[1:]:
-    spin()
-else:
-    spin()
-    subprocess.run([sys.executable, sys.argv[0], 'child'], check=True)
-    if os.fork() == 0:
-        spin()
-        os._exit(0)
-    os.wait()
-    print(*os.times()[:4])
-";
     let scratch = Scratch::new("launch");
-    std::fs::write(scratch.path().join("work.py"), script).expect("the script");
+    std::fs::write(scratch.path().join("work.py"), LAUNCHED).expect("the script");
     let interpreter = python(12).path;
     let command = interpreter.to_str().expect("text");
     let ran = start_in(scratch, &["-F", "199", "-o", "out", "--", command, "work.py"]).finish();
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    let bytes = std::fs::read(ran.scratch.path().join("out/capture.json")).expect("capture.json");
-    let json: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    let json = ran.json();
     let processes = json["processes"].as_array().expect("a list");
     // User and system time of all three: what came before the clock was read, to 10 ms each.
     let used: f64 = ran.stdout.split_whitespace().map(|word| word.parse::<f64>().expect("seconds")).sum();
@@ -64,6 +49,17 @@ else:
     let ratio = seen as f64 / 1e9 / used;
     println!("{ratio}: {} of {used} s", seen as f64 / 1e9);
     assert!((0.9..1.15).contains(&ratio), "{ratio}: {} of {used} s", seen as f64 / 1e9);
+}
+
+/// The gate asks that it ends before the command does.
+#[test]
+fn the_end_of_the_time_ends_the_sampling_at_once() {
+    let command = python(12).path;
+    let script = "import time\nend = time.monotonic() + 2\nwhile time.monotonic() < end:\n    pass\n";
+    let ran = run(&["-d", "0.5", "-o", "out", "--", command.to_str().expect("text"), "-c", script]);
+    let seconds = ran.json()["duration_seconds"].as_f64().expect("a time");
+    println!("{seconds} s");
+    assert!(seconds < 1.0, "{seconds} s");
 }
 
 /// CPU time that the scheduler charged the targets between two moments, while the capture ran.

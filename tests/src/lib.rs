@@ -10,6 +10,7 @@ pub mod charged;
 pub mod container;
 pub mod dump;
 pub mod go;
+pub mod group;
 pub mod limits;
 pub mod pprof;
 pub mod privileges;

@@ -49,6 +49,14 @@ pub fn run(arguments: &[&str]) -> Ran {
     start(arguments).finish()
 }
 
+impl Ran {
+    /// The account of a capture that wrote to `out`.
+    pub fn json(&self) -> serde_json::Value {
+        let bytes = std::fs::read(self.scratch.path().join("out/capture.json")).expect("capture.json");
+        serde_json::from_slice(&bytes).expect("JSON")
+    }
+}
+
 impl Running {
     /// Waits until it says a line that begins so.
     pub fn wait_for(&mut self, begin: &str) {

@@ -2,7 +2,7 @@
 //! would make them fail; `--restore` puts it right.
 
 use anyhow::{Context, Result, bail};
-use pyprof_host::look::{look, restore, restore_ours};
+use pyprof_host::look::{Mended, look, restore, restore_ours};
 
 use crate::util::{as_root, is_root, run};
 
@@ -58,7 +58,7 @@ fn name_all() -> Result<()> {
     }
     let count = faults.iter().filter(|fault| !fault.is_left_alone()).count();
     if count > 0 {
-        bail!("{count} faults; `cargo xtask host --restore` puts them right");
+        bail!("not as the tests need it ({count} found); `cargo xtask host --restore` puts it right");
     }
     println!("host: as the tests need it");
     Ok(())
@@ -71,7 +71,7 @@ fn restore_all() -> Result<()> {
 }
 
 /// Says of each what it was and what became of it.
-fn report(mended: Vec<pyprof_host::look::Mended>) -> Result<()> {
+fn report(mended: Vec<Mended>) -> Result<()> {
     let mut failed = 0;
     for (fault, result) in mended {
         match result {
@@ -84,7 +84,7 @@ fn report(mended: Vec<pyprof_host::look::Mended>) -> Result<()> {
         }
     }
     if failed > 0 {
-        bail!("{failed} faults could not be put right");
+        bail!("not put right: {failed}");
     }
     Ok(())
 }

@@ -23,8 +23,7 @@ mod vm;
 use std::process::ExitCode;
 
 use clap::Parser;
-use pyprof_host::Owner;
-use pyprof_host::mark::MARK;
+use pyprof_host::mark::{MARK, of_new_run};
 
 /// What a contributor and the CI both type; a chore that is only a shell line somewhere gets forgotten.
 #[derive(Parser)]
@@ -107,8 +106,8 @@ fn main() -> ExitCode {
 
 /// All that is started from here on is of this run: should it be killed, the next one knows its own (`pyprof_host::mark`).
 fn mark() {
-    if std::env::var_os(MARK).is_none() {
+    if let Some(mark) = of_new_run() {
         // SAFETY: there is no other thread yet.
-        unsafe { std::env::set_var(MARK, Owner::me().to_string()) };
+        unsafe { std::env::set_var(MARK, mark) };
     }
 }

@@ -39,8 +39,8 @@ pub struct Worked {
     pub ns: u64,
 }
 
-/// One works on the CPU before it goes, one beside it while it is gone, and one on it after it came back.
-pub fn capture_across() -> (Capture, [Worked; 3]) {
+/// One works on the CPU before it goes, one beside it while it is gone, and one on it this long after it came back.
+pub fn capture_across(settled: Duration) -> (Capture, [Worked; 3]) {
     let python = pythons().pop().expect("an interpreter");
     let mut worked = ["before", "during", "after"].map(|when| Worked {
         when,
@@ -58,7 +58,7 @@ pub fn capture_across() -> (Capture, [Worked; 3]) {
     burn(&mut worked[1], 0);
     drop(gone);
     // The set of CPUs is looked at once a second.
-    std::thread::sleep(Duration::from_secs(4));
+    std::thread::sleep(settled);
     burn(&mut worked[2], cpu);
     let capture = recording.stop();
     assert_eq!(capture.code, 0, "{}", capture.stderr);
@@ -67,7 +67,7 @@ pub fn capture_across() -> (Capture, [Worked; 3]) {
 
 #[test]
 fn the_time_on_a_cpu_that_goes_and_comes_back_is_what_was_used() {
-    let (capture, worked) = capture_across();
+    let (capture, worked) = capture_across(Duration::from_secs(2));
     for Worked { when, target, ns: used_ns } in &worked {
         let (samples, ns) = capture.profile(target.pid()).cumulative("burn");
         println!("{when}: {samples} samples, {ns} of {used_ns} ns");

@@ -84,29 +84,29 @@ impl Journal {
         Ok(left.map(|entry| entry.change).collect())
     }
 
-    /// Takes back what the dead have left, the last first. What cannot be taken back stays noted, and is in the error.
-    pub fn restore(&self) -> Result<()> {
+    /// Takes back what the dead have left, the last first, and says what became of each. What cannot be taken back stays noted.
+    pub fn restore(&self) -> Result<Vec<(Change, Result<()>)>> {
+        let mut mended = Vec::new();
         if !self.directory.exists() {
-            return Ok(());
+            return Ok(mended);
         }
-        let mut errors = Vec::new();
         self.edit(|entries| {
             let mut kept = Vec::new();
             while let Some(entry) = entries.pop() {
                 if entry.owner.lives() {
                     kept.push(entry);
-                } else if let Err(error) = entry.change.undo() {
-                    errors.push(format!("{error:#}"));
+                    continue;
+                }
+                let result = entry.change.undo();
+                mended.push((entry.change.clone(), result));
+                if mended.last().is_some_and(|(_, result)| result.is_err()) {
                     kept.push(entry);
                 }
             }
             kept.reverse();
             *entries = kept;
         })?;
-        if !errors.is_empty() {
-            bail!("{}", errors.join("; "));
-        }
-        Ok(())
+        Ok(mended)
     }
 
     fn edit(&self, change: impl FnOnce(&mut Vec<Entry>)) -> Result<()> {

@@ -10,9 +10,9 @@ use crate::change::write;
 use crate::mark::{Stray, pids, strays};
 use crate::{Change, Journal, Owner};
 
-/// In this order: writing the second is refused while the first is 0 or 100, and writing the first sets the second anew
-/// (`perf_cpu_time_max_percent_handler`, `perf_event_max_sample_rate_handler`, `kernel/events/core.c`). The values are those
-/// that the kernel begins with (`DEFAULT_CPU_TIME_MAX_PERCENT`, `DEFAULT_MAX_SAMPLE_RATE`).
+/// In this order: writing the second is refused while the first is 0 or 100 (`perf_event_max_sample_rate_handler`,
+/// `kernel/events/core.c`). The values are those that the kernel begins with (`DEFAULT_CPU_TIME_MAX_PERCENT`,
+/// `DEFAULT_MAX_SAMPLE_RATE`, there).
 const SETTINGS: [(&str, u64); 2] =
     [("kernel/perf_cpu_time_max_percent", 25), ("kernel/perf_event_max_sample_rate", 100_000)];
 
@@ -56,27 +56,15 @@ impl fmt::Display for Fault {
 }
 
 impl Fault {
-    /// Left by a run of the tests, whatever it is.
-    pub fn is_ours(&self) -> bool {
-        matches!(self, Fault::Stray(_) | Fault::Left(_) | Fault::Pinned(_))
-    }
-
     pub fn is_left_alone(&self) -> bool {
         matches!(self, Fault::Capture { .. })
     }
 
-    fn mend(&self) -> Result<()> {
+    fn pid(&self) -> Option<u32> {
         match self {
-            Fault::Stray(stray) => stray.end(),
-            // All of them at once, in their order.
-            Fault::Left(_) => Journal::of_host().restore(),
-            Fault::Pinned(path) => Change::Directory { path: path.clone() }
-                .undo()
-                .or_else(|_| std::fs::remove_file(path))
-                .with_context(|| format!("failed to remove {}", path.display())),
-            Fault::Setting { file, begins_as, .. } => write(file, &begins_as.to_string()),
-            Fault::Offline { file, .. } => write(file, "1"),
-            Fault::Capture { .. } => Ok(()),
+            Fault::Stray(stray) => Some(stray.pid()),
+            Fault::Capture { pid } => Some(*pid),
+            _ => None,
         }
     }
 }
@@ -111,47 +99,59 @@ pub fn look() -> Result<Vec<Fault>> {
     Ok(faults)
 }
 
-impl Fault {
-    fn pid(&self) -> Option<u32> {
-        match self {
-            Fault::Stray(stray) => Some(stray.pid()),
-            Fault::Capture { pid } => Some(*pid),
-            _ => None,
-        }
-    }
-}
-
 /// Something that was found, and what became of it.
 pub type Mended = (Fault, Result<()>);
 
-/// Puts right what earlier runs have left. What makes new processes while they are ended has ten rounds.
+/// Puts right what earlier runs have left. First the processes, which might change more.
 pub fn restore_ours() -> Result<Vec<Mended>> {
+    let mut mended = end_strays();
+    let left = Journal::of_host().restore()?;
+    mended.extend(left.into_iter().map(|(change, result)| (Fault::Left(change), result)));
+    mended.extend(pinned(Path::new("/")).into_iter().map(unpin));
+    Ok(mended)
+}
+
+/// What makes new processes while they are ended has ten rounds.
+fn end_strays() -> Vec<Mended> {
     let mut mended: Vec<Mended> = Vec::new();
     for _ in 0..10 {
-        let faults = ours()?;
-        let is_known = |fault: &Fault| mended.iter().any(|(known, _)| known.to_string() == fault.to_string());
-        // A second look finds again what could not be put right.
-        if faults.iter().all(is_known) {
+        let is_new = |stray: &Stray| mended.iter().all(|(known, _)| known.pid() != Some(stray.pid()));
+        // A second look finds again what could not be ended.
+        let found: Vec<Stray> = strays().into_iter().filter(is_new).collect();
+        if found.is_empty() {
             break;
         }
-        for fault in faults {
-            if !mended.iter().any(|(known, _)| known.to_string() == fault.to_string()) {
-                let result = fault.mend();
-                mended.push((fault, result));
-            }
+        for stray in found {
+            let result = stray.end();
+            mended.push((Fault::Stray(stray), result));
         }
     }
-    Ok(mended)
+    mended
+}
+
+fn unpin(path: PathBuf) -> Mended {
+    let is_directory = path.symlink_metadata().is_ok_and(|is| is.is_dir());
+    let removed = if is_directory { std::fs::remove_dir_all(&path) } else { std::fs::remove_file(&path) };
+    let result = removed.with_context(|| format!("failed to remove {}", path.display()));
+    (Fault::Pinned(path), result)
 }
 
 /// The same, and then what else is otherwise than the kernel begins with.
 pub fn restore() -> Result<Vec<Mended>> {
     let mut mended = restore_ours()?;
-    for fault in of_host(Path::new("/")).into_iter().chain(captures()) {
-        let result = fault.mend();
-        mended.push((fault, result));
-    }
+    mended.extend(of_host(Path::new("/")).into_iter().map(put_right));
+    mended.extend(captures().map(|capture| (capture, Ok(()))));
     Ok(mended)
+}
+
+/// What a kernel begins with.
+fn put_right(fault: Fault) -> Mended {
+    let result = match &fault {
+        Fault::Setting { file, begins_as, .. } => write(file, &begins_as.to_string()),
+        Fault::Offline { file, .. } => write(file, "1"),
+        Fault::Stray(_) | Fault::Left(_) | Fault::Pinned(_) | Fault::Capture { .. } => Ok(()),
+    };
+    (fault, result)
 }
 
 fn settings(root: &Path) -> impl Iterator<Item = Fault> {
@@ -239,7 +239,7 @@ mod tests {
                 "CPU 1 is offline".to_owned(),
             ]
         );
-        assert!(found.iter().all(|fault| !fault.is_ours() && fault.mend().is_ok()));
+        assert!(found.into_iter().map(put_right).all(|(_, result)| result.is_ok()));
         assert_eq!(
             std::fs::read_to_string(kernel.join("perf_event_max_sample_rate")).expect("a file"),
             "100000"
@@ -258,10 +258,14 @@ mod tests {
 
     #[test]
     fn only_what_has_our_name_is_ours_where_objects_are_pinned() {
-        let root = host("pinned", &[("sys/fs/bpf/pyprof-map", ""), ("sys/fs/bpf/theirs", "")]);
-        let found = pinned(&root);
-        assert_eq!(found, [root.join("sys/fs/bpf/pyprof-map")]);
-        Fault::Pinned(found[0].clone()).mend().expect("it goes");
+        let root = host(
+            "pinned",
+            &[("sys/fs/bpf/pyprof/map", ""), ("sys/fs/bpf/pyprof-map", ""), ("sys/fs/bpf/theirs", "")],
+        );
+        let mut found = pinned(&root);
+        found.sort();
+        assert_eq!(found, ["sys/fs/bpf/pyprof", "sys/fs/bpf/pyprof-map"].map(|path| root.join(path)));
+        assert!(found.into_iter().map(unpin).all(|(_, result)| result.is_ok()));
         assert!(pinned(&root).is_empty() && root.join("sys/fs/bpf/theirs").exists());
         std::fs::remove_dir_all(root).expect("ours");
     }

@@ -14,10 +14,17 @@ use crate::Owner;
 /// The variable. Its value is the [`Owner`] of the run: whoever carries it and has outlived that is left over.
 pub const MARK: &str = "PYPROF_TEST_RUN";
 
+/// The mark that this process has to hand on itself: none where it carries that of a run that is not over.
+pub fn of_new_run() -> Option<String> {
+    let carried = std::env::var(MARK).ok().and_then(|text| text.parse::<Owner>().ok());
+    let is_part = carried.is_some_and(Owner::lives);
+    (!is_part).then(|| Owner::me().to_string())
+}
+
 /// For a run that nobody has marked: `cargo test` by itself.
 pub fn mark(command: &mut Command) {
-    if std::env::var_os(MARK).is_none() {
-        command.env(MARK, Owner::me().to_string());
+    if let Some(mark) = of_new_run() {
+        command.env(MARK, mark);
     }
 }
 
@@ -35,10 +42,21 @@ impl fmt::Display for Stray {
     }
 }
 
-/// All processes of runs that have ended. Root sees all of them.
+/// All processes of runs that have ended, but for this one and those that it descends from. Root sees all of them.
 pub fn strays() -> Vec<Stray> {
-    let own = std::process::id();
-    pids().filter(|pid| *pid != own).filter_map(stray).collect()
+    let own: Vec<u32> = std::iter::successors(Some(std::process::id()), |pid| parent(*pid)).collect();
+    pids().filter(|pid| !own.contains(pid)).filter_map(stray).collect()
+}
+
+fn parent(pid: u32) -> Option<u32> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    status
+        .lines()
+        .find_map(|line| line.strip_prefix("PPid:"))?
+        .trim()
+        .parse()
+        .ok()
+        .filter(|parent| *parent != 0)
 }
 
 /// The pids of all processes.
@@ -134,6 +152,12 @@ mod tests {
         ] {
             assert_eq!(run_of(environ), expected, "{}", String::from_utf8_lossy(environ));
         }
+    }
+
+    #[test]
+    fn a_parent_is_found_up_to_the_first_process() {
+        assert_eq!(parent(std::process::id()), Some(std::os::unix::process::parent_id()));
+        assert_eq!(parent(1), None);
     }
 
     #[test]

@@ -6,6 +6,8 @@ use pyprof_tests::pythons::python;
 use pyprof_tests::running::{list, run, spawn, start, start_in};
 use pyprof_tests::{Scratch, capture};
 
+const LAUNCHED: &str = include_str!("../../targets/launched.py");
+
 fn interpreter() -> String {
     python(12).path.to_str().expect("text").to_owned()
 }
@@ -46,27 +48,11 @@ fn the_status_is_that_of_the_command_or_says_who_failed() {
 
 #[test]
 fn a_command_is_profiled_from_its_exec_on_with_all_that_it_starts() {
-    let script = "
-import os, subprocess, sys
-def spin():
-    for _ in range(6000000):
-        pass
-if sys.argv[1:]:
-    spin()
-else:
-    spin()
-    subprocess.run(['sh', '-c', '\"$0\" \"$1\" child', sys.executable, sys.argv[0]], check=True)
-    if os.fork() == 0:
-        spin()
-        os._exit(0)
-    os.wait()
-";
     let scratch = Scratch::new("launch");
-    std::fs::write(scratch.path().join("work.py"), script).expect("the script");
+    std::fs::write(scratch.path().join("work.py"), LAUNCHED).expect("the script");
     let ran = start_in(scratch, &["-F", "199", "-o", "out", "--", &interpreter(), "work.py"]).finish();
     assert_eq!(ran.code, Some(0), "{}", ran.stderr);
-    let bytes = std::fs::read(ran.scratch.path().join("out/capture.json")).expect("capture.json");
-    let json: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    let json = ran.json();
     let processes = json["processes"].as_array().expect("a list");
     assert_eq!(processes.len(), 3, "{}", ran.stderr);
     assert!(processes.iter().all(|process| process["name"] == "work"), "{processes:?}");
@@ -141,8 +127,7 @@ raise SystemExit(4)
 ";
     let ran = run(&["-d", "0.5", "-o", "out", "--", &interpreter(), "-c", script]);
     assert_eq!((ran.code, ran.stdout.as_str()), (Some(4), "through\n"), "{}", ran.stderr);
-    let bytes = std::fs::read(ran.scratch.path().join("out/capture.json")).expect("capture.json");
-    let json: serde_json::Value = serde_json::from_slice(&bytes).expect("JSON");
+    let json = ran.json();
     // The command took two seconds.
     assert!(json["duration_seconds"].as_f64() < Some(1.9), "{json}");
 }

@@ -85,8 +85,7 @@ fn an_exec_a_user_and_a_group_are_judged_again() {
     let groups = capture::start(&["-F", HZ, "--cgroup", &group.path()]);
     std::thread::sleep(Duration::from_millis(500));
     group.add(moved_in.pid());
-    std::fs::write(group.path.parent().expect("a root").join("cgroup.procs"), moved_out.pid().to_string())
-        .expect("root moves processes");
+    group.put_out(moved_out.pid());
     // Both were seen to have moved after this; from then on who went out gets no sample.
     std::thread::sleep(NOTICED);
     let went_out_ns = moved_out.schedstat_ns();

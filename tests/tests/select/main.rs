@@ -5,10 +5,8 @@ mod changes;
 mod rows;
 mod trees;
 
-use std::path::{Path, PathBuf};
-
 use profiler_common::Stat;
-use pyprof_host::Held;
+use pyprof_tests::group::Group;
 use pyprof_tests::pythons::python;
 use pyprof_tests::target::SPIN;
 use pyprof_tests::{Capture, Target};
@@ -18,44 +16,6 @@ const HZ: &str = "199";
 
 fn spinner(name: &str) -> Target {
     Target::start(&python(11), name, SPIN, &[])
-}
-
-/// A control group of its own, in one hierarchy, named as an engine or systemd would name it.
-struct Group {
-    path: PathBuf,
-    _held: Held,
-}
-
-impl Group {
-    fn new(name: &str) -> Group {
-        let root = ["/sys/fs/cgroup/pids", "/sys/fs/cgroup"]
-            .into_iter()
-            .find(|root| Path::new(root).join("cgroup.procs").exists());
-        let path = Path::new(root.expect("control groups")).join(name);
-        let held = pyprof_host::group(&path).unwrap_or_else(|error| panic!("{error:#}"));
-        Group { path, _held: held }
-    }
-
-    fn add(&self, pid: u32) {
-        std::fs::write(self.path.join("cgroup.procs"), pid.to_string()).expect("root moves processes");
-    }
-
-    fn path(&self) -> String {
-        self.path.to_str().expect("text").to_owned()
-    }
-
-    /// As /proc/PID/cgroup shows it.
-    fn in_hierarchy(&self) -> String {
-        let path = self.path();
-        path.trim_start_matches("/sys/fs/cgroup").trim_start_matches("/pids").to_owned()
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Its processes may outlive it.
-        pyprof_host::empty(&self.path);
-    }
 }
 
 /// Of our own processes, those that have samples.

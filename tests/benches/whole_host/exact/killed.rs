@@ -117,6 +117,10 @@ fn value(setting: &Path) -> String {
 
 /// As a new run does it, by another process.
 pub fn restore() -> String {
+    said_by(&mut xtask())
+}
+
+fn xtask() -> Command {
     let mut command = match std::env::var_os("PYPROF_XTASK") {
         Some(xtask) => Command::new(xtask),
         None => {
@@ -125,10 +129,30 @@ pub fn restore() -> String {
             cargo
         }
     };
-    let output = command.args(["host", "--restore"]).output().expect("xtask runs");
+    command.args(["host", "--restore"]);
+    command
+}
+
+fn said_by(command: &mut Command) -> String {
+    let output = command.output().expect("it runs");
     let said = String::from_utf8_lossy(&output.stdout).into_owned();
     assert!(output.status.success(), "{said}{}", String::from_utf8_lossy(&output.stderr));
     said
+}
+
+#[test]
+fn who_was_started_by_a_run_that_is_over_does_not_end_itself() {
+    let xtask = xtask();
+    // No pid is as large (`PID_MAX_LIMIT`, `include/linux/threads.h`).
+    let mut shell = Command::new("sh");
+    shell
+        .args(["-c", "sleep 600 & \"$@\" && echo alive", "sh"])
+        .arg(xtask.get_program())
+        .args(xtask.get_args());
+    shell.current_dir(env!("CARGO_MANIFEST_DIR")).env(MARK, "4194304:1");
+    let said = said_by(&mut shell);
+    assert!(said.contains(" of an earlier run: sleep 600: put right"), "{said}");
+    assert!(said.ends_with("\nalive\n"), "{said}");
 }
 
 /// What carries the mark of a run.

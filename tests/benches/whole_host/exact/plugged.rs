@@ -1,10 +1,12 @@
 //! A CPU goes and comes back: the capture goes on, samples it again, and misses no tick.
 
+use std::time::Duration;
+
 use crate::hotplug::capture_across;
 
 #[test]
 fn a_cpu_goes_and_comes_back_and_every_tick_is_accounted_for() {
-    let (capture, worked) = capture_across();
+    let (capture, worked) = capture_across(Duration::from_secs(4));
     for one in &worked {
         let (samples, _) = capture.profile(one.target.pid()).cumulative("burn");
         assert!(samples > 0, "{}: no sample", one.when);
